@@ -1,0 +1,32 @@
+"""Initializers that keep any fractional moment of the signal in deep networks, for Keras 3.
+
+Importing the package registers its initializers and layers with Keras, so that saved models that
+use them load.
+"""
+
+from keras_fracinit import laws
+from keras_fracinit.initializers import (
+    FracLeakyReLU,
+    FracLinear,
+    FracRandomizedLeakyReLU,
+    FracReLU,
+    LayerScale,
+    initializer_for,
+)
+from keras_fracinit.layers import RandomizedLeakyReLU
+from keras_fracinit.moments import LogNorm, death_probability, gain, log_norm
+
+__all__ = [
+    "FracLeakyReLU",
+    "FracLinear",
+    "FracRandomizedLeakyReLU",
+    "FracReLU",
+    "LayerScale",
+    "LogNorm",
+    "RandomizedLeakyReLU",
+    "death_probability",
+    "gain",
+    "initializer_for",
+    "laws",
+    "log_norm",
+]

@@ -1,0 +1,479 @@
+"""The initializers: a gain from `moments`, a fan from the shape, a draw by Keras' own samplers.
+
+One base class does everything; a public class only names its law. They derive from the public
+`VarianceScaling` because Keras hands the axes of an `EinsumDense` kernel (hence of attention) to
+subclasses of that class alone.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from numbers import Integral
+from typing import Any, NamedTuple
+
+import keras
+import ml_dtypes
+
+from keras_fracinit import laws, moments
+from keras_fracinit._validation import check_choice, check_integer, check_order, check_real
+from keras_fracinit.activations import law_of
+
+MODES = ("fan_in", "fan_out")
+DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal")
+
+
+@dataclass(frozen=True)
+class LayerScale:
+    """What an initializer gives a kernel of one shape, and what that does to the signal.
+
+    Attributes:
+        fan_in: Inputs that one output unit sums over.
+        fan_out: Outputs that one input unit reaches, as Keras counts them.
+        width: The number of output units d at one position: the filters of a convolution.
+        gain: `fan * stddev^2`, with the fan of the initializer's mode.
+        stddev: The standard deviation of one weight.
+        ratio: `stddev` over that of `reference`.
+        reference: "LeCun" for linear, "He" otherwise: what keeps the variance without dropout.
+        log_norm_mean: Mean of the log-norm that the layer adds, in nats, given survival.
+        log_norm_std: Its standard deviation, in nats.
+    """
+
+    fan_in: int
+    fan_out: int
+    width: int
+    gain: float
+    stddev: float
+    ratio: float
+    reference: str
+    log_norm_mean: float
+    log_norm_std: float
+
+    def __str__(self) -> str:
+        return (
+            f"fan_in {self.fan_in}, fan_out {self.fan_out}, width {self.width}: "
+            f"gain {self.gain:.6g}, stddev {self.stddev:.6g} = {self.ratio:.6g} x {self.reference}"
+            f"; log-norm per layer {self.log_norm_mean:+.5f} +- {self.log_norm_std:.5f}"
+        )
+
+
+class _Fans(NamedTuple):
+    fan_in: int
+    fan_out: int
+    width: int
+
+    @property
+    def longer(self) -> int:
+        """The longer side of the matrix that a kernel is to one patch."""
+        return max(self.fan_in, self.width)
+
+
+class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc]
+    """Keeps the s-th moment through a layer that follows `_law`. Arguments: see `FracReLU`."""
+
+    _law: laws.Law
+
+    def __init__(
+        self,
+        s: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "untruncated_normal",
+        dropout: float = 0.0,
+        method: str = "exact",
+        seed: Any = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+    ) -> None:
+        s = check_order(s)
+        check_choice("mode", mode, MODES)
+        check_choice("distribution", distribution, DISTRIBUTIONS)
+        check_choice("method", method, moments.METHODS)
+        dropout = check_real("dropout", dropout)
+        law = laws.Dropout(self._law, dropout) if dropout else self._law
+        input_axes, output_axes = _check_axes(input_axes, output_axes)
+        super().__init__(
+            scale=1.0 / law.mean,  # what the gain tends to as the width grows
+            mode=mode,
+            seed=_check_seed(seed),
+            input_axes=input_axes,
+            output_axes=output_axes,
+        )
+        if seed is None:
+            # Keras draws a seed here once and repeats it on every call, and EinsumDense copies it
+            # into a clone: layers that share the instance would get equal kernels, and the theory
+            # of independent layers would be void.
+            self.seed = None
+        self.s = s
+        self.distribution = distribution
+        self.dropout = dropout
+        self.method = method
+        self.law = law
+
+    def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
+        shape, dtype = _check_shape(shape), _check_dtype(dtype)
+        fans = self._fans(shape)
+        gain = self._gain(fans)
+        stddev = math.sqrt(gain / getattr(fans, self.mode))
+        if stddev > float(ml_dtypes.finfo(dtype).max):
+            message = moments.overflow_message(self.law, self.s, fans.width, "stddev", dtype)
+            raise ValueError(message)
+        # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+        seed = random.randint(1, 10**9) if self.seed is None else self.seed
+        if self.distribution == "orthogonal":
+            return self._orthogonal(shape, dtype, fans, stddev, seed)
+        sampler = keras.initializers.VarianceScaling(
+            gain, self.mode, self.distribution, seed, self.input_axes, self.output_axes
+        )
+        return sampler(shape, dtype)
+
+    def describe(self, shape: Iterable[int]) -> LayerScale:
+        """The scale of a kernel of this shape, and the log-norm that its layer adds.
+
+        The log-norm is that of `|y|/sqrt(d)` over `|x|/sqrt(n)` in mode "fan_in", and of `|y|` over
+        `|x|/sqrt(receptive field)` in mode "fan_out". For "truncated_normal" and "uniform" it is
+        the Gaussian one, which they approach as the layer widens.
+
+        Args:
+            shape: The shape of the kernel. It does not show the gates of a recurrent kernel: for an
+                LSTM the width here is `4 * units`.
+
+        Returns:
+            An immutable record that prints as one line.
+
+        Raises:
+            ValueError: If the shape is unusable or the gain not finite, as when drawing.
+
+        Example:
+
+        >>> from keras_fracinit import FracReLU
+        >>> print(FracReLU(s=1.0).describe((784, 64)))  # doctest: +NORMALIZE_WHITESPACE
+        fan_in 784, fan_out 64, width 64: gain 2.03982, stddev 0.051008 = 1.00991 x He; log-norm
+        per layer -0.01020 +- 0.14405
+        """
+        fans = self._fans(_check_shape(shape))
+        gain = self._gain(fans)
+        fan = getattr(fans, self.mode)
+        mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
+        if self.distribution == "orthogonal":
+            # |W x| is |x| |z_d|/|z_m|: what the norm of an m-vector of normals adds, is taken out.
+            norm = moments.log_norm(laws.Linear(), self.s, fans.longer, self.method)
+            mean, variance = mean - norm.mean, variance - norm.variance
+        return LayerScale(
+            *fans,
+            gain=gain,
+            stddev=math.sqrt(gain / fan),
+            ratio=math.sqrt(gain * self._law.mean),
+            reference="LeCun" if self._law == laws.Linear() else "He",
+            log_norm_mean=mean,
+            log_norm_std=math.sqrt(max(variance, 0.0)),  # linear, square, orthogonal: 0 to rounding
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **asdict(self._law),  # type: ignore[call-overload]  # every law is a dataclass
+            "s": self.s,
+            "mode": self.mode,
+            "distribution": self.distribution,
+            "dropout": self.dropout,
+            "method": self.method,
+            "seed": super().get_config()["seed"],
+            "input_axes": self.input_axes,
+            "output_axes": self.output_axes,
+        }
+
+    def _axes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The input and the output axes of a kernel, counted from the front."""
+        if self.input_axes is None:
+            return tuple(range(rank - 1)), (rank - 1,)
+        return _resolve_axes(rank, self.input_axes, self.output_axes)
+
+    def _fans(self, shape: tuple[int, ...]) -> _Fans:
+        rank = len(shape)
+        if rank == 1 and self.input_axes is None:  # as Keras has it
+            return _Fans(shape[0], shape[0], shape[0])
+        fan_in, width = (math.prod(shape[axis] for axis in axes) for axes in self._axes(rank))
+        receptive_field = math.prod(shape[:-2]) if self.input_axes is None else 1
+        return _Fans(fan_in, receptive_field * width, width)
+
+    def _gain(self, fans: _Fans) -> float:
+        gain = moments.gain(self.law, self.s, fans.width, self.method)
+        if self.distribution == "orthogonal":
+            # A Haar matrix is a Gaussian one without the spread of the norm of its m-vectors.
+            gain /= moments.gain(laws.Linear(), self.s, fans.longer, self.method)
+        return gain
+
+    def _orthogonal(
+        self, shape: tuple[int, ...], dtype: str, fans: _Fans, stddev: float, seed: Any
+    ) -> Any:
+        rank = len(shape)
+        inputs, outputs = self._axes(rank)
+        order = inputs + outputs
+        if rank < 2 or len(order) < rank:
+            raise ValueError(
+                "`distribution='orthogonal'` needs a kernel of rank 2 or more in which every axis "
+                f"is an input or an output axis. Received: shape={shape}, "
+                f"input_axes={self.input_axes}, output_axes={self.output_axes}"
+            )
+        # An entry of a semi-orthogonal n x d matrix has variance 1/max(n, d).
+        sampler = keras.initializers.Orthogonal(stddev * math.sqrt(fans.longer), seed=seed)
+        # No backend has a QR in half precision.
+        draw_dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
+        matrix = sampler((fans.fan_in, fans.width), draw_dtype)
+        kernel = keras.ops.reshape(matrix, [shape[axis] for axis in order])
+        if order != tuple(range(rank)):
+            kernel = keras.ops.transpose(kernel, [order.index(axis) for axis in range(rank)])
+        return keras.ops.cast(kernel, dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_fracinit")
+class FracLinear(_FracInitializer):
+    """Keeps the s-th moment of the signal through layers without activation.
+
+    `W_ij ~ N(0, g/n)` with `g = d/E[chi2_d^(s/2)]^(2/s)`, n the fan-in and d the width. At s = 2, g
+    = 1 (LeCun). All arguments are those of `FracReLU`.
+
+    Example:
+
+    >>> from keras_fracinit import FracLinear
+    >>> kernel = FracLinear(s=1.0)(shape=(16, 64))
+    >>> round(FracLinear(s=1.0).describe((16, 64)).gain, 6)
+    1.007843
+
+    Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
+    """
+
+    _law = laws.Linear()
+
+
+@keras.saving.register_keras_serializable(package="keras_fracinit")
+class FracReLU(_FracInitializer):
+    """Keeps the s-th moment of the signal through ReLU layers.
+
+    Draws a kernel with fan-in n and d output units from `N(0, g/n)`, where g depends on s and d
+    (see `gain`), so that for `y = relu(W x)`, exactly and at every width,
+
+        E (|y|/sqrt(d))^s = E (|x|/sqrt(n))^s.
+
+    s = 2 is He initialization, to the last bit that of `VarianceScaling(2.0, "fan_in",
+    "untruncated_normal")` with the same seed. A smaller s gives larger weights, fewer vanishing
+    outputs and heavier tails; s = 0 keeps the mean of the log-norm, given survival.
+
+    For a convolution n is the receptive field times the input channels, d the number of filters,
+    and the identity holds for each output position against its own input patch; over many
+    convolutional layers the moment drifts for s < 2, because patches mix positions. The kernel of a
+    recurrent layer is read as one layer of `gates * units` outputs.
+
+    Args:
+        s: The order of the moment to keep, a number in [0, 2]. Defaults to 1.
+        mode: "fan_in" (default) keeps the moment of `|x|/sqrt(n)`, the root mean square of a unit,
+            with variance `g/n`. "fan_out" keeps that of the norm `|x|`, with variance `g/fan_out`.
+            They differ where n is not d.
+        distribution: What the weights are drawn from.
+            "untruncated_normal" (default): exact.
+            "orthogonal": a random (semi-)orthogonal matrix, per patch for a convolution, times the
+            exact multiplier of such matrices. Rank 2 or more.
+            "truncated_normal", "uniform": the variance is exactly that of the normal; the s-moment
+            up to O(1/(n d)) for dense inputs and O(1/d) for one-hot ones, and exactly at s = 2.
+        dropout: The rate of the (inverted) dropout that follows the activation, in [0, 1). The
+            moment is then kept in TRAINING mode. At inference the masks are gone and the signal
+            shrinks by about `sqrt(1 - dropout)` per layer: train such a network only with dropout
+            on.
+        method: "exact" (default), or "asymptotic" for the expansion of the gain in 1/d.
+        seed: None (default) draws afresh on every call, so that one instance may be shared by many
+            layers, and follows `keras.utils.set_random_seed`. An integer in [0, 2^32) repeats the
+            same values on every call, as everywhere in Keras. A `keras.random.SeedGenerator` works
+            as elsewhere in Keras.
+        input_axes: The axes of the kernel that are summed over, a list of integers, where the shape
+            does not show it. `EinsumDense` and attention layers set this by themselves.
+        output_axes: The axes of the kernel that remain; d is the product of their sizes. To be
+            given together with `input_axes`.
+
+    Call arguments:
+        shape: The shape of the kernel, of rank 1 (n = d = its size) or more.
+        dtype: A floating-point dtype; `keras.config.floatx()` by default.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument or the shape is out of range, or the standard deviation is not
+            finite in the dtype: s so small, for such a narrow layer, that the layers that die
+            outright (probability 2^-d) dominate the moment.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit import FracReLU
+    >>> layer = keras.layers.Dense(64, activation="relu", kernel_initializer=FracReLU(s=0.8))
+    >>> round(FracReLU(s=1.0).describe((784, 64)).ratio, 5)  # against He
+    1.00991
+
+    Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
+    """
+
+    _law = laws.ReLU()
+
+
+@keras.saving.register_keras_serializable(package="keras_fracinit")
+class FracLeakyReLU(_FracInitializer):
+    """Keeps the s-th moment of the signal through leaky ReLU layers (and PReLU at its start).
+
+    The gain is `2/(1 + a^2)` at s = 2 (He for leaky ReLU of slope a), larger below. Slope 0 is
+    `FracReLU`, slope 1 `FracLinear`.
+
+    Args:
+        negative_slope: The slope a of the activation below zero, any real number. It has no
+            default: `activation="leaky_relu"` means 0.2 in Keras, `keras.layers.LeakyReLU()` 0.3,
+            and other frameworks 0.01. `initializer_for` reads it from the activation.
+        s: As for `FracReLU`.
+        **options: The other arguments of `FracReLU`, by name.
+
+    Example:
+
+    >>> from keras_fracinit import FracLeakyReLU
+    >>> round(FracLeakyReLU(negative_slope=0.3, s=1.0).describe((64, 64)).gain, 6)
+    1.864429
+
+    Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
+    """
+
+    def __init__(self, negative_slope: float, s: float = 1.0, **options: Any) -> None:
+        self._law = laws.LeakyReLU(negative_slope)
+        self.negative_slope = self._law.negative_slope
+        super().__init__(s, **options)
+
+
+@keras.saving.register_keras_serializable(package="keras_fracinit")
+class FracRandomizedLeakyReLU(_FracInitializer):
+    """Keeps the s-th moment of the signal through `RandomizedLeakyReLU` layers in training mode.
+
+    Args:
+        lower: The smallest slope, at least 0. Defaults to 1/8.
+        upper: The largest slope, at least `lower`. Defaults to 1/3.
+        s: As for `FracReLU`.
+        **options: The other arguments of `FracReLU`, by name.
+
+    Example:
+
+    >>> from keras_fracinit import FracRandomizedLeakyReLU
+    >>> round(FracRandomizedLeakyReLU(s=2.0).describe((64, 64)).gain, 6)
+    1.893699
+
+    Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
+    """
+
+    def __init__(
+        self, lower: float = 1 / 8, upper: float = 1 / 3, s: float = 1.0, **options: Any
+    ) -> None:
+        self._law = laws.RandomizedLeakyReLU(lower, upper)
+        self.lower, self.upper = self._law.lower, self._law.upper
+        super().__init__(s, **options)
+
+
+_INITIALIZERS: dict[type[laws.Law], type[_FracInitializer]] = {
+    laws.Linear: FracLinear,
+    laws.ReLU: FracReLU,
+    laws.LeakyReLU: FracLeakyReLU,
+    laws.RandomizedLeakyReLU: FracRandomizedLeakyReLU,
+}
+
+
+def initializer_for(activation: Any, s: float = 1.0, **options: Any) -> _FracInitializer:
+    """The initializer that keeps the s-th moment through layers with a given activation.
+
+    Args:
+        activation: The name "relu", "linear" or "leaky_relu", None (linear), such a function of
+            `keras.activations`, a ReLU, LeakyReLU, PReLU, RandomizedLeakyReLU or Activation layer,
+            or a law of `keras_fracinit.laws`. Slopes are read from it. A PReLU must start from one
+            constant.
+        s: The order of the moment, 0 <= s <= 2.
+        **options: Further arguments of the initializer, as for `FracReLU`.
+
+    Returns:
+        A `FracLinear`, `FracReLU`, `FracLeakyReLU` or `FracRandomizedLeakyReLU`.
+
+    Raises:
+        ValueError: If the activation is unknown or not positively homogeneous (`tanh`, `gelu`,
+            `ReLU(max_value=6)`, ...), or an option is out of range.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit import initializer_for
+    >>> initializer_for(keras.layers.LeakyReLU(negative_slope=0.1), s=0.5).negative_slope
+    0.1
+    """
+    law = law_of(activation)
+    if isinstance(law, laws.Dropout):
+        return initializer_for(law.law, s, dropout=law.rate, **options)
+    if type(law) not in _INITIALIZERS:
+        raise ValueError(f"There is no initializer for this law. Received: activation={law}")
+    slopes = asdict(law)  # type: ignore[call-overload]  # these are dataclasses
+    return _INITIALIZERS[type(law)](**slopes, s=s, **options)
+
+
+def _check_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    try:
+        sizes = tuple(shape)
+    except TypeError:
+        raise TypeError(f"`shape` must be a sequence of integers. Received: {shape=}") from None
+    for size in sizes:
+        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
+            raise ValueError(
+                f"`shape` must have positive integer dimensions, all known. Received: shape={sizes}"
+            )
+    if not sizes:
+        raise ValueError("`shape` must have at least one dimension. Received: shape=()")
+    return tuple(map(int, sizes))
+
+
+def _check_dtype(dtype: Any) -> str:
+    name = str(keras.backend.standardize_dtype(dtype))  # None is floatx
+    if not keras.backend.is_float_dtype(name):
+        raise ValueError(f"`dtype` must be a floating-point type. Received: dtype={dtype}")
+    return name
+
+
+def _check_seed(seed: Any) -> Any:
+    if seed is None or isinstance(seed, dict | keras.random.SeedGenerator):
+        return seed  # a dict is a SeedGenerator's configuration, read back by Keras
+    return check_integer("seed", seed, 0, 2**32 - 1)  # what every backend accepts
+
+
+def _check_axes(
+    input_axes: Sequence[int] | None, output_axes: Sequence[int] | None
+) -> tuple[list[int] | None, list[int] | None]:
+    """Both as lists of Python ints, or both None; checked as far as that goes without a shape."""
+    if input_axes is None and output_axes is None:
+        return None, None
+    if input_axes is None or output_axes is None:
+        raise ValueError(
+            "`input_axes` and `output_axes` must be given together. "
+            f"Received: input_axes={input_axes}, output_axes={output_axes}"
+        )
+    inputs = [check_integer("input_axes", axis, -32, 31) for axis in input_axes]
+    outputs = [check_integer("output_axes", axis, -32, 31) for axis in output_axes]
+    _check_distinct(inputs, outputs)
+    return inputs, outputs
+
+
+def _check_distinct(input_axes: Sequence[int], output_axes: Sequence[int]) -> None:
+    axes = [*input_axes, *output_axes]
+    if len(set(axes)) < len(axes):
+        raise ValueError(
+            "`input_axes` and `output_axes` must be distinct and not overlap. "
+            f"Received: input_axes={input_axes}, output_axes={output_axes}"
+        )
+
+
+def _resolve_axes(
+    rank: int, input_axes: Sequence[int], output_axes: Sequence[int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Both groups of axes, counted from the front of a kernel of this rank."""
+    for name, axes in (("input_axes", input_axes), ("output_axes", output_axes)):
+        if not all(-rank <= axis < rank for axis in axes):
+            raise ValueError(f"`{name}` is out of range for rank {rank}. Received: {name}={axes}")
+    inputs = tuple(axis % rank for axis in input_axes)
+    outputs = tuple(axis % rank for axis in output_axes)
+    _check_distinct(inputs, outputs)
+    return inputs, outputs
