@@ -144,7 +144,7 @@ def overflow_message(law: Law, s: float, width: int, quantity: str, dtype: str) 
         f"The {quantity} that keeps the moment of order s={s:g} at width {width} is not finite in "
         f"{dtype}: all units of such a layer are zero together with probability P(Q = 0) = "
         f"{death_probability(law, width):g}, and the survivors have to make up for it. Use a "
-        "larger s, a wider layer, less dropout, or s=0, which keeps the mean log-norm given survival."
+        "larger s, a wider layer, less dropout, or s=0, which keeps the log-norm given survival."
     )
 
 
