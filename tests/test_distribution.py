@@ -1,0 +1,106 @@
+"""Replicated and sharded training: every replica the same kernel, every shard its part of it."""
+
+import keras
+import numpy as np
+import pytest
+from cases import CASE_IDS, CASES, numpy
+
+import keras_fracinit as kf
+
+every_case = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+on_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="tf.distribute belongs to TensorFlow."
+)
+on_jax = pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="keras.distribution shards on JAX only."
+)
+X = np.random.default_rng(0).standard_normal((32, 16)).astype("float32")
+
+
+def train(case, distribution, seed):
+    options = {"distribution": distribution, "seed": seed}
+    model = keras.Sequential(
+        [
+            keras.Input((16,)),
+            keras.layers.Dense(16, kernel_initializer=case.make(**options)),
+            case.activation(),
+            kf.RandomizedLeakyReLU(),
+            keras.layers.Dense(8, kernel_initializer=case.make(**options)),
+        ]
+    )
+    initial = numpy(model.layers[0].kernel)
+    model.compile("sgd", "mse")
+    history = model.fit(X, X[:, :8], batch_size=16, epochs=1, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+    return model, initial
+
+
+@on_tensorflow
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("distribution", ["untruncated_normal", "orthogonal"])
+@every_case
+def test_mirrored_strategy_gives_replicas_equal_kernels(case, distribution, seed):
+    import tensorflow as tf
+
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert strategy.num_replicas_in_sync == 2
+    with strategy.scope():
+        model, initial = train(case, distribution, seed)
+    for layer in (model.layers[0], model.layers[-1]):
+        replicas = [numpy(value) for value in layer.kernel.value.values]
+        assert len(replicas) == 2
+        np.testing.assert_array_equal(*replicas)
+    if seed is not None:
+        alone = case.make(distribution=distribution, seed=seed)((16, 16))
+        np.testing.assert_array_equal(initial, numpy(alone))
+
+
+@pytest.fixture
+def distributed():
+    """Sets a distribution for one test."""
+    yield keras.distribution.set_distribution
+    keras.distribution.set_distribution(None)
+
+
+def model_parallel():
+    mesh = keras.distribution.DeviceMesh((2, 4), ["batch", "model"])
+    layout = keras.distribution.LayoutMap(mesh)
+    layout[".*kernel"] = (None, "model")
+    return keras.distribution.ModelParallel(layout_map=layout, batch_dim_name="batch")
+
+
+@on_jax
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("make", [keras.distribution.DataParallel, model_parallel])
+@pytest.mark.parametrize("distribution", ["untruncated_normal", "orthogonal"])
+@every_case
+def test_keras_distribution_shards_what_is_drawn(case, distribution, make, seed, distributed):
+    assert len(keras.distribution.list_devices()) == 8
+    expected = numpy(case.make(distribution=distribution, seed=3)((16, 16)))
+    distributed(make())
+    model, initial = train(case, distribution, seed)
+    sharding = model.layers[0].kernel.value.sharding
+    assert len(sharding.device_set) == 8
+    assert sharding.is_fully_replicated == (make is keras.distribution.DataParallel)
+    if seed is not None:
+        np.testing.assert_array_equal(initial, expected)
+
+
+@on_jax
+@pytest.mark.parametrize("distribution", ["untruncated_normal", "truncated_normal", "uniform"])
+@every_case
+def test_kernels_too_large_for_one_device_are_drawn_sharded(case, distribution, distributed):
+    # 4 bytes x 8 devices x this is over 250 MiB: Keras then traces the initializer under jit.
+    shape = (4096, 2048)
+    distributed(model_parallel())
+    initializer = case.make(distribution=distribution)
+    layers = [keras.layers.Dense(shape[1], kernel_initializer=initializer) for _ in range(2)]
+    for layer in layers:
+        layer.build((None, shape[0]))
+        assert not layer.kernel.value.sharding.is_fully_replicated
+    first, second = (numpy(layer.kernel) for layer in layers)
+    assert (first != second).mean() > 0.99
+    stddev = initializer.describe(shape).stddev
+    # The kurtosis of all three is at most 3: the relative error of a variance is sqrt(2/size).
+    for kernel in (first, second):
+        assert abs((kernel**2).mean() / stddev**2 - 1) < 5 * np.sqrt(2 / kernel.size)

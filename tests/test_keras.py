@@ -1,0 +1,180 @@
+"""Each initializer inside the layers, precisions and wrappers of Keras."""
+
+import keras
+import numpy as np
+import pytest
+from cases import CASE_IDS, CASES, numpy
+
+import keras_fracinit as kf
+
+every_case = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+L = keras.layers
+
+# The layer, its input shape, and the axes of its kernel where its shape does not tell.
+LAYERS = {
+    "Dense": (lambda k: L.Dense(6, kernel_initializer=k), (2, 5), {}),
+    "Conv1D": (lambda k: L.Conv1D(6, 3, kernel_initializer=k), (2, 7, 4), {}),
+    "Conv2D": (lambda k: L.Conv2D(6, 3, kernel_initializer=k), (2, 7, 7, 4), {}),
+    "Conv3D": (lambda k: L.Conv3D(6, 2, kernel_initializer=k), (2, 4, 4, 4, 3), {}),
+    "EinsumDense": (
+        lambda k: L.EinsumDense("abc,cde->abde", (None, 3, 6), kernel_initializer=k),
+        (2, 4, 5),
+        {"input_axes": [0], "output_axes": [1, 2]},
+    ),
+    # Its default recurrent initializer, Keras' orthogonal, cannot draw in bfloat16.
+    "LSTM": (
+        lambda k: L.LSTM(6, kernel_initializer=k, recurrent_initializer="glorot_uniform"),
+        (2, 3, 5),
+        {},
+    ),
+}
+
+
+def kernel_of(layer):
+    return layer.cell.kernel if isinstance(layer, L.LSTM) else layer.kernel
+
+
+@pytest.mark.parametrize("distribution", ["untruncated_normal", "orthogonal"])
+@pytest.mark.parametrize("name", LAYERS)
+@every_case
+def test_a_layer_gets_the_kernel_of_the_initializer(case, name, distribution):
+    make, shape, axes = LAYERS[name]
+    initializer = case.make(s=0.9, seed=4, distribution=distribution)
+    layer = make(initializer)
+    y = numpy(layer(np.ones(shape, "float32")))
+    assert np.isfinite(y).all()
+    kernel = kernel_of(layer)
+    # The same seed through the explicit axes: EinsumDense must have found them by itself.
+    twin = case.make(s=0.9, seed=4, distribution=distribution, **axes)
+    np.testing.assert_array_equal(numpy(kernel), numpy(twin(kernel.shape)))
+
+
+@every_case
+def test_attention_gets_the_fans_of_its_heads(case):
+    layer = L.MultiHeadAttention(3, 5, kernel_initializer=case.make(s=0.9, seed=4))
+    layer(np.ones((2, 4, 8), "float32"), np.ones((2, 4, 8), "float32"))
+    for dense, inputs, outputs in [
+        (layer.query_dense, [0], [1, 2]),
+        (layer.key_dense, [0], [1, 2]),
+        (layer.value_dense, [0], [1, 2]),
+        (layer.output_dense, [0, 1], [2]),
+    ]:
+        twin = case.make(s=0.9, seed=4, input_axes=inputs, output_axes=outputs)
+        np.testing.assert_array_equal(numpy(dense.kernel), numpy(twin(dense.kernel.shape)))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16", "float16"])
+@pytest.mark.parametrize("distribution", ["untruncated_normal", "truncated_normal", "orthogonal"])
+@every_case
+def test_precision_policies(case, policy, distribution):
+    initializer = case.make(seed=4, distribution=distribution)
+    layer = L.Dense(8, kernel_initializer=initializer, dtype=policy)
+    y = layer(np.ones((2, 8), "float32"))
+    variable_dtype = "float32" if policy.startswith("mixed") else policy
+    assert keras.backend.standardize_dtype(layer.kernel.dtype) == variable_dtype
+    assert keras.backend.standardize_dtype(y.dtype) == policy.removeprefix("mixed_")
+    assert np.isfinite(numpy(y)).all()
+    # Half precision draws other bits on some backends, at the same scale.
+    kernel = numpy(layer.kernel)
+    stddev = initializer.describe((8, 8)).stddev
+    assert abs(np.sqrt((kernel**2).mean()) / stddev - 1) < 5 / np.sqrt(2 * kernel.size)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_every_layer_under_every_policy(name, policy):
+    make, shape, _ = LAYERS[name]
+    initial_policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        layer = make(kf.FracReLU(s=0.5))
+        y = layer(np.ones(shape, "float32"))
+        assert np.isfinite(numpy(y)).all()
+        assert np.isfinite(numpy(kernel_of(layer))).all()
+    finally:
+        keras.config.set_dtype_policy(initial_policy)
+
+
+@every_case
+def test_training_starts_and_ends_finite(case):
+    model = keras.Sequential(
+        [
+            keras.Input((8,)),
+            L.Dense(16, kernel_initializer=case.make()),
+            case.activation(),
+            L.Dense(1, kernel_initializer=case.make()),
+        ]
+    )
+    model.compile("sgd", "mse")
+    x = np.random.default_rng(0).standard_normal((64, 8)).astype("float32")
+    history = model.fit(x, x[:, :1], epochs=2, verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+# RandomizedLeakyReLU.
+
+
+def test_randomized_leaky_relu_uses_the_mean_slope_at_inference():
+    x = np.linspace(-3, 3, 13).astype("float32")
+    expected = np.where(x >= 0, x, x * (1 / 8 + 1 / 3) / 2)
+    layer = kf.RandomizedLeakyReLU()
+    np.testing.assert_allclose(numpy(layer(x)), expected, rtol=1e-6)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        theirs = torch.nn.RReLU().eval()(torch.tensor(x)).numpy()
+        np.testing.assert_allclose(numpy(layer(x)), theirs, rtol=1e-6)
+
+
+def test_randomized_leaky_relu_draws_a_slope_per_unit_and_sample():
+    layer = kf.RandomizedLeakyReLU(0.2, 0.6, seed=1)
+    x = np.full((500, 40), -2.0, "float32")
+    first, second = (numpy(layer(x, training=True)) / -2 for _ in range(2))
+    assert (first != second).mean() > 0.99
+    assert first.min() >= 0.2
+    assert first.max() <= 0.6
+    # Uniform: mean 0.4, standard deviation 0.4/sqrt(12); rows and columns spread as means do.
+    stddev = 0.4 / np.sqrt(12)
+    assert abs(first.mean() - 0.4) < 4 * stddev / np.sqrt(first.size)
+    # The fourth moment of a uniform is 9/5 of its variance squared.
+    assert abs(first.var() / stddev**2 - 1) < 4 * np.sqrt(0.8 / first.size)
+    for axis, count in ((0, 500), (1, 40)):
+        spread = first.mean(axis=axis).std() / (stddev / np.sqrt(count))
+        assert 0.5 < spread < 1.5
+    positive = np.abs(x)
+    np.testing.assert_array_equal(numpy(layer(positive, training=True)), positive)
+
+
+def test_randomized_leaky_relu_as_a_keras_layer():
+    layer = kf.RandomizedLeakyReLU(0.1, 0.5, seed=3, name="rrelu")
+    assert layer.compute_output_shape((None, 4)) == (None, 4)
+    assert layer.supports_masking
+    config = layer.get_config()
+    assert (config["lower"], config["upper"], config["seed"]) == (0.1, 0.5, 3)
+    x = -np.ones((2, 4), "float32")
+    clone = kf.RandomizedLeakyReLU.from_config(config)
+    np.testing.assert_array_equal(numpy(clone(x, training=True)), numpy(layer(x, training=True)))
+    half = kf.RandomizedLeakyReLU(dtype="mixed_float16")
+    for training in (False, True):
+        y = half(x, training=training)
+        assert keras.backend.standardize_dtype(y.dtype) == "float16"
+    symbolic = kf.RandomizedLeakyReLU()(keras.Input((None, 4)))
+    assert symbolic.shape == (None, None, 4)
+
+
+def test_randomized_leaky_relu_passes_masks_on():
+    inputs = keras.Input((None,), dtype="int32")
+    hidden = L.Embedding(5, 3, mask_zero=True)(inputs)
+    outputs = L.LSTM(2)(kf.RandomizedLeakyReLU()(hidden))
+    model = keras.Model(inputs, outputs)
+    y = numpy(model(np.array([[1, 2, 0, 0], [1, 2, 3, 4]])))
+    shorter = numpy(model(np.array([[1, 2]])))
+    np.testing.assert_allclose(y[:1], shorter, atol=1e-6)
+
+
+def test_randomized_leaky_relu_with_equal_ends_is_leaky_relu():
+    x = np.linspace(-3, 3, 7).astype("float32")
+    layer = kf.RandomizedLeakyReLU(0.25, 0.25)
+    for training in (False, True):
+        expected = np.where(x >= 0, x, 0.25 * x)
+        np.testing.assert_allclose(numpy(layer(x, training=training)), expected, rtol=1e-6)
