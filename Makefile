@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test test-backends lint types benchmarks clean
+.PHONY: demo test test-backends lint types wheel examples benchmarks clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
@@ -21,6 +21,19 @@ lint: .venv/with-dev
 
 types: .venv/with-dev
 	$(BIN)/mypy
+
+# The wheel as a user gets it: built in isolation, imported from outside the checkout.
+wheel: .venv/with-dev
+	rm -rf build/wheel dist
+	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && TF_CPP_MIN_LOG_LEVEL=3 wheel/bin/python -c "import keras_fracinit as kf; \
+		print(kf.__file__, kf.FracReLU(s=1.0).describe((64, 64)))"
+	test -f build/wheel/lib/python*/site-packages/keras_fracinit/py.typed
+
+examples: .venv/with-dev
+	$(BIN)/python examples/quickstart.py --short --output output/short
 
 benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/initialization.py

@@ -7,15 +7,16 @@ subclasses of that class alone.
 
 from __future__ import annotations
 
+import functools
 import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from numbers import Integral
 from typing import Any, NamedTuple
 
 import keras
 import ml_dtypes
+import numpy as np
 
 from keras_fracinit import laws, moments
 from keras_fracinit._validation import check_choice, check_integer, check_order, check_real
@@ -116,7 +117,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         fans = self._fans(shape)
         gain = self._gain(fans)
         stddev = math.sqrt(gain / getattr(fans, self.mode))
-        if stddev > float(ml_dtypes.finfo(dtype).max):
+        if stddev > _largest(dtype):
             message = moments.overflow_message(self.law, self.s, fans.width, "stddev", dtype)
             raise ValueError(message)
         # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
@@ -224,7 +225,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         kernel = keras.ops.reshape(matrix, [shape[axis] for axis in order])
         if order != tuple(range(rank)):
             kernel = keras.ops.transpose(kernel, [order.index(axis) for axis in range(rank)])
-        return keras.ops.cast(kernel, dtype)
+        return kernel if draw_dtype == dtype else keras.ops.cast(kernel, dtype)
 
 
 @keras.saving.register_keras_serializable(package="keras_fracinit")
@@ -417,14 +418,19 @@ def _check_shape(shape: Iterable[int]) -> tuple[int, ...]:
         sizes = tuple(shape)
     except TypeError:
         raise TypeError(f"`shape` must be a sequence of integers. Received: {shape=}") from None
-    for size in sizes:
-        if isinstance(size, bool) or not isinstance(size, Integral) or size < 1:
-            raise ValueError(
-                f"`shape` must have positive integer dimensions, all known. Received: shape={sizes}"
-            )
     if not sizes:
         raise ValueError("`shape` must have at least one dimension. Received: shape=()")
+    integral = all(isinstance(size, int | np.integer) for size in sizes)
+    if not integral or any(isinstance(size, bool) or size < 1 for size in sizes):
+        raise ValueError(
+            f"`shape` must have positive integer dimensions, all known. Received: shape={sizes}"
+        )
     return tuple(map(int, sizes))
+
+
+@functools.cache
+def _largest(dtype: str) -> float:
+    return float(ml_dtypes.finfo(dtype).max)
 
 
 def _check_dtype(dtype: Any) -> str:

@@ -1,0 +1,144 @@
+"""What the package costs: drawing a kernel, importing it, computing a gain.
+
+    KERAS_BACKEND=tensorflow python benchmarks/initialization.py
+
+Every figure stands beside its rival, measured in turn in the same run; only ratios mean anything on
+a shared machine. Nothing here is asserted.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+import timeit
+from collections.abc import Callable
+from functools import partial
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import mpmath as mp
+from rich.console import Console
+from rich.table import Table
+
+from keras_fracinit import FracReLU, gain, laws, moments
+
+console = Console(highlight=False)
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    result = call()
+    if hasattr(result, "block_until_ready"):  # JAX returns before it has computed
+        result.block_until_ready()
+    return time.perf_counter() - start
+
+
+def in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> list[float]:
+    """Median seconds of each, and the median of the ratio first/second, call by call."""
+    for _ in range(2):
+        first(), second()
+    pairs = []
+    for turn in range(rounds):  # who goes first alternates, so a slow moment hits both
+        order = (first, second) if turn % 2 else (second, first)
+        times = [seconds(call) for call in order]
+        pairs.append(times if turn % 2 else times[::-1])
+    ours, theirs = zip(*pairs, strict=True)
+    ratios = [a / b for a, b in pairs]
+    return [statistics.median(ours), statistics.median(theirs), statistics.median(ratios)]
+
+
+def draw_kernels() -> None:
+    table = Table(
+        title=f"Drawing a kernel on {keras.backend.backend()}: FracReLU against Keras",
+        caption="milliseconds, medians; ratio: median over pairs of calls",
+    )
+    for name in ("distribution", "shape", "ours", "Keras", "ratio"):
+        table.add_column(name, justify="left" if name == "distribution" else "right")
+    for distribution in ("untruncated_normal", "truncated_normal", "uniform", "orthogonal"):
+        ours = FracReLU(distribution=distribution)
+        if distribution == "orthogonal":
+            theirs = keras.initializers.Orthogonal()
+        else:
+            theirs = keras.initializers.VarianceScaling(2.0, distribution=distribution)
+        for side, rounds in ((64, 400), (1024, 40), (4096, 12)):
+            if distribution == "orthogonal" and side > 1024:
+                continue  # minutes of QR, the same on both sides
+            shape = (side, side)
+            figures = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
+            cells = [f"{1e3 * figures[0]:.3f}", f"{1e3 * figures[1]:.3f}", f"{figures[2]:.3f}"]
+            table.add_row(distribution, f"{side} x {side}", *cells)
+    console.print(table)
+
+
+def import_package() -> None:
+    def run(statement: str) -> Callable[[], object]:
+        command = [sys.executable, "-c", statement]
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    ours, theirs, _ = in_turn(run("import keras, keras_fracinit"), run("import keras"), 7)
+    console.print(
+        f"Import: keras {theirs:.2f} s, keras and keras_fracinit {ours:.2f} s (medians of 7 whole "
+        f"processes), ratio {ours / theirs:.3f}."
+    )
+
+
+def authors_gain(s: float, width: int) -> float:
+    """The exact sum of the paper's scripts for ReLU, in float64 as they have it."""
+    p = s / 2
+    terms = (
+        math.comb(width, k) / 2**width * 2**p * math.gamma(k / 2 + p) / math.gamma(k / 2)
+        for k in range(1, width + 1)
+    )
+    return float(width / sum(terms) ** (1 / p))
+
+
+def true_gain(s: float, width: int) -> mp.mpf:
+    """The same sum in 40 digits, where nothing overflows."""
+    with mp.workdps(40):
+        p = mp.mpf(s) / 2
+        terms = (
+            mp.binomial(width, k) * mp.gammaprod([mp.mpf(k) / 2 + p], [mp.mpf(k) / 2])
+            for k in range(1, width + 1)
+        )
+        return width / (mp.mpf(2) ** (p - width) * sum(terms)) ** (1 / p)
+
+
+def cold_gain(s: float, width: int) -> float:
+    moments._race.cache_clear()
+    moments._gain.cache_clear()
+    return gain("relu", s, width)
+
+
+def compute_gains() -> None:
+    s, law = 1.0, laws.ReLU()
+    table = Table(
+        title="The gain for ReLU, s = 1: ours against the exact sum of the authors' scripts",
+        caption="times in microseconds; errors relative to 40-digit arithmetic",
+    )
+    for name in ("width", "ours cold", "ours cached", "sum", "error of ours", "error of the sum"):
+        table.add_column(name, justify="right")
+    for width in (2, 16, 64, 256, 341, 342, 1024, 4096):
+        truth = true_gain(s, width)
+        cold = statistics.median(seconds(partial(cold_gain, s, width)) for _ in range(50))
+        cached = min(timeit.repeat(partial(gain, law, s, width), number=2000, repeat=5)) / 2000
+        error = float(abs(gain("relu", s, width) / truth - 1))
+        try:
+            theirs = float(abs(authors_gain(s, width) / truth - 1))
+            times = [seconds(partial(authors_gain, s, width)) for _ in range(5)]
+            cells = f"{1e6 * statistics.median(times):.0f}", f"{theirs:.1e}"
+        except OverflowError:
+            cells = "-", "overflows"
+        row = (f"{1e6 * cold:.0f}", f"{1e6 * cached:.2f}", cells[0], f"{error:.1e}", cells[1])
+        table.add_row(str(width), *row)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    compute_gains()
+    draw_kernels()
+    import_package()
