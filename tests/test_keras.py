@@ -34,6 +34,11 @@ def kernel_of(layer):
     return layer.cell.kernel if isinstance(layer, L.LSTM) else layer.kernel
 
 
+def attend(layer):
+    x = np.ones((2, 4, 8), "float32")
+    return numpy(layer(x, x))
+
+
 @pytest.mark.parametrize("distribution", ["untruncated_normal", "orthogonal"])
 @pytest.mark.parametrize("name", LAYERS)
 @every_case
@@ -52,7 +57,7 @@ def test_a_layer_gets_the_kernel_of_the_initializer(case, name, distribution):
 @every_case
 def test_attention_gets_the_fans_of_its_heads(case):
     layer = L.MultiHeadAttention(3, 5, kernel_initializer=case.make(s=0.9, seed=4))
-    layer(np.ones((2, 4, 8), "float32"), np.ones((2, 4, 8), "float32"))
+    assert np.isfinite(attend(layer)).all()
     for dense, inputs, outputs in [
         (layer.query_dense, [0], [1, 2]),
         (layer.key_dense, [0], [1, 2]),
@@ -80,19 +85,27 @@ def test_precision_policies(case, policy, distribution):
     assert abs(np.sqrt((kernel**2).mean()) / stddev - 1) < 5 / np.sqrt(2 * kernel.size)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+@pytest.fixture(params=["mixed_float16", "mixed_bfloat16", "bfloat16"])
+def global_policy(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
 @pytest.mark.parametrize("name", LAYERS)
-def test_every_layer_under_every_policy(name, policy):
+@every_case
+def test_every_layer_under_every_policy(case, name, global_policy):
     make, shape, _ = LAYERS[name]
-    initial_policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(policy)
-    try:
-        layer = make(kf.FracReLU(s=0.5))
-        y = layer(np.ones(shape, "float32"))
-        assert np.isfinite(numpy(y)).all()
-        assert np.isfinite(numpy(kernel_of(layer))).all()
-    finally:
-        keras.config.set_dtype_policy(initial_policy)
+    layer = make(case.make(s=0.5))
+    assert np.isfinite(numpy(layer(np.ones(shape, "float32")))).all()
+    assert np.isfinite(numpy(kernel_of(layer))).all()
+
+
+@every_case
+def test_attention_under_every_policy(case, global_policy):
+    layer = L.MultiHeadAttention(3, 5, kernel_initializer=case.make(s=0.5))
+    assert np.isfinite(attend(layer)).all()
 
 
 @every_case
