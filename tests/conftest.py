@@ -13,8 +13,13 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 
+import hypothesis
 import keras
 import pytest
+
+# The same examples on every run, and no deadline: a busy machine is no counterexample.
+hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("reproducible")
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
