@@ -103,7 +103,7 @@ def _uniform(lower: float, upper: float, t: Array) -> Laplace:
     scale = b * root_a + a * root_b
     ratio = (a + b) / scale
     ratio_complement = (b * excess_a + a * excess_b) / scale
-    y = (b - a) * ratio
+    y = (upper - lower) * x * ratio  # b - a rounds to 0 where the two slopes are neighbours
     arc = np.arcsinh(y) / y
     y2 = np.minimum(y * y, 0.0625)
     series = y2 * np.polynomial.polynomial.polyval(y2, _ASINH)

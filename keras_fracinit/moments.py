@@ -4,9 +4,10 @@ With `Q = q_1 + ... + q_d` the squared norm of `phi(z)` (see `laws`), everything
 `log Q`. They all come out of one integral over one density.
 
 The exponential race. Let w = P(Q > 0) and, given Q > 0, let X be Q divided by its conditional mean,
-so that E X = 1. Let T = Exp(1)/X be the first ring of a clock of rate X. Then P(T > t) = E exp(-t
-X) is the Laplace transform that the law knows in closed form, its derivative is the density f of T,
-and log X = log Exp(1) - log T. With p = s/2 in (0, 1) and Exp(1) itself as the control (X = 1),
+so that E X = 1. Let T = Exp(1)/X be the first ring of a clock of rate X. Then P(T > t), which is
+E exp(-t X), is the Laplace transform that the law knows in closed form, its derivative is the
+density f of T, and log X = log Exp(1) - log T. With p = s/2 in (0, 1), and with Exp(1) itself,
+which is X = 1, as the control,
 
     E X^p = 1 + (1/Gamma(1-p)) * integral of (t^(-p) - 1) (f(t) - exp(-t)) dt.
 
@@ -14,9 +15,9 @@ Three things make this accurate to rounding at every width, order, slope and dro
 conditioning on survival removes the atom, so the two densities have equal mass and the -1 costs
 nothing while it makes the integrand O(p) at p = 0 (s = 0 is then no special case but the limit,
 log E X^p / p -> E log X); equal means make the difference O(t^2) at t = 0, which covers p = 1; and
-at large d, where E X^p = 1 + O(1/d), the difference is itself O(1/d) and is formed by `expm1`. In u
-= log t the integrand is analytic and decays exponentially at both ends: the trapezoidal rule
-reaches rounding with a fixed step.
+at large d, where E X^p = 1 + O(1/d), the difference is itself O(1/d) and is formed by `expm1`. In
+log t the integrand is analytic and decays exponentially at both ends: the trapezoidal rule reaches
+rounding with a fixed step.
 
 Source: Gurbuzbalaban and Hu, AISTATS 2021 (arXiv 2005.11878) for the scheme; Kogler, Schwarz and
 Kittle, arXiv 2602.10949, for the limit s -> 0.
@@ -39,6 +40,7 @@ METHODS = ("exact", "asymptotic")
 # exp(-(u - log(mean/floor))/2), the slowest tail there is (d = 1), above.
 _STEP = 0.25
 _FIRST, _LAST = -44.0, 110.0
+_LOG_MAX = 709.7  # of a float64, with room for rounding
 
 
 class LogNorm(NamedTuple):
@@ -104,9 +106,12 @@ def _log_mean_power(race: _Race, p: float) -> float:
 def _log_gain(law: Law, s: float, width: int) -> float:
     """`log(gain * E q / w)`, exact."""
     race = _race(law, width)
-    if s == 0.0:  # given survival: here lies the jump where P(Q = 0) > 0
-        return -_log_mean_power(race, 0.0)
-    return -_log_mean_power(race, 0.5 * s) - 2.0 * race.log_survival / s
+    log_gain = -_log_mean_power(race, 0.5 * s)
+    if s > 0.0:  # s = 0 is meant given survival: here lies the jump where P(Q = 0) > 0
+        log_gain -= 2.0 * race.log_survival / s
+    if log_gain + race.log_survival - min(0.0, math.log(law.mean)) > _LOG_MAX:
+        raise ValueError(overflow_message(law, s, width, "gain", "float64"))
+    return log_gain
 
 
 @functools.lru_cache(maxsize=4096)
@@ -116,11 +121,7 @@ def _gain(law: Law, s: float, width: int, method: str) -> float:
     if method == "asymptotic":
         relative_variance = law.mean_square / law.mean**2 - 1.0
         return (1.0 + (2.0 - s) / (4.0 * width) * relative_variance) / law.mean
-    survival = math.exp(_race(law, width).log_survival)
-    try:
-        return math.exp(_log_gain(law, s, width)) * survival / law.mean
-    except OverflowError:
-        raise ValueError(overflow_message(law, s, width, "gain", "float64")) from None
+    return math.exp(_log_gain(law, s, width) + _race(law, width).log_survival) / law.mean
 
 
 @functools.lru_cache(maxsize=4096)
@@ -214,7 +215,7 @@ def log_norm(law: object, s: float, width: int, method: str = "exact") -> LogNor
 
     Raises:
         TypeError: If `s` or `width` is not a number of its kind.
-        ValueError: If an argument is outside its range.
+        ValueError: If an argument is outside its range, or the gain larger than any float64.
 
     Example:
 
