@@ -12,13 +12,13 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import ml_dtypes
-import numpy as np
 
 from keras_fracinit import laws, moments
+from keras_fracinit._fans import Fans, check_axes, check_shape, fans_of, split_axes
 from keras_fracinit._validation import check_choice, check_integer, check_order, check_real
 from keras_fracinit.activations import law_of
 
@@ -60,17 +60,6 @@ class LayerScale:
         )
 
 
-class _Fans(NamedTuple):
-    fan_in: int
-    fan_out: int
-    width: int
-
-    @property
-    def longer(self) -> int:
-        """The longer side of the matrix that a kernel is to one patch."""
-        return max(self.fan_in, self.width)
-
-
 class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc]
     """Keeps the s-th moment through a layer that follows `_law`. Arguments: see `FracReLU`."""
 
@@ -93,7 +82,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         check_choice("method", method, moments.METHODS)
         dropout = check_real("dropout", dropout)
         law = laws.Dropout(self._law, dropout) if dropout else self._law
-        input_axes, output_axes = _check_axes(input_axes, output_axes)
+        input_axes, output_axes = check_axes(input_axes, output_axes)
         super().__init__(
             scale=1.0 / law.mean,  # what the gain tends to as the width grows
             mode=mode,
@@ -113,8 +102,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         self.law = law
 
     def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
-        shape, dtype = _check_shape(shape), _check_dtype(dtype)
-        fans = self._fans(shape)
+        shape, dtype = check_shape(shape), _check_dtype(dtype)
+        fans = fans_of(shape, self.input_axes, self.output_axes)
         gain = self._gain(fans)
         stddev = math.sqrt(gain / getattr(fans, self.mode))
         if stddev > _largest(dtype):
@@ -153,7 +142,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         fan_in 784, fan_out 64, width 64: gain 2.03982, stddev 0.051008 = 1.00991 x He; log-norm
         per layer -0.01020 +- 0.14405
         """
-        fans = self._fans(_check_shape(shape))
+        fans = fans_of(check_shape(shape), self.input_axes, self.output_axes)
         gain = self._gain(fans)
         fan = getattr(fans, self.mode)
         mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
@@ -184,21 +173,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             "output_axes": self.output_axes,
         }
 
-    def _axes(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The input and the output axes of a kernel, counted from the front."""
-        if self.input_axes is None:
-            return tuple(range(rank - 1)), (rank - 1,)
-        return _resolve_axes(rank, self.input_axes, self.output_axes)
-
-    def _fans(self, shape: tuple[int, ...]) -> _Fans:
-        rank = len(shape)
-        if rank == 1 and self.input_axes is None:  # as Keras has it
-            return _Fans(shape[0], shape[0], shape[0])
-        fan_in, width = (math.prod(shape[axis] for axis in axes) for axes in self._axes(rank))
-        receptive_field = math.prod(shape[:-2]) if self.input_axes is None else 1
-        return _Fans(fan_in, receptive_field * width, width)
-
-    def _gain(self, fans: _Fans) -> float:
+    def _gain(self, fans: Fans) -> float:
         gain = moments.gain(self.law, self.s, fans.width, self.method)
         if self.distribution == "orthogonal":
             # A Haar matrix is a Gaussian one without the spread of the norm of its m-vectors.
@@ -206,10 +181,10 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         return gain
 
     def _orthogonal(
-        self, shape: tuple[int, ...], dtype: str, fans: _Fans, stddev: float, seed: Any
+        self, shape: tuple[int, ...], dtype: str, fans: Fans, stddev: float, seed: Any
     ) -> Any:
         rank = len(shape)
-        inputs, outputs = self._axes(rank)
+        inputs, outputs = split_axes(rank, self.input_axes, self.output_axes)
         order = inputs + outputs
         if rank < 2 or len(order) < rank:
             raise ValueError(
@@ -412,21 +387,6 @@ def initializer_for(activation: Any, s: float = 1.0, **options: Any) -> _FracIni
     return _INITIALIZERS[type(law)](**slopes, s=s, **options)
 
 
-def _check_shape(shape: Iterable[int]) -> tuple[int, ...]:
-    try:
-        sizes = tuple(shape)
-    except TypeError:
-        raise TypeError(f"`shape` must be a sequence of integers. Received: {shape=}") from None
-    if not sizes:
-        raise ValueError("`shape` must have at least one dimension. Received: shape=()")
-    integral = all(isinstance(size, int | np.integer) for size in sizes)
-    if not integral or any(isinstance(size, bool) or size < 1 for size in sizes):
-        raise ValueError(
-            f"`shape` must have positive integer dimensions, all known. Received: shape={sizes}"
-        )
-    return tuple(map(int, sizes))
-
-
 @functools.cache
 def _largest(dtype: str) -> float:
     return float(ml_dtypes.finfo(dtype).max)
@@ -443,42 +403,3 @@ def _check_seed(seed: Any) -> Any:
     if seed is None or isinstance(seed, dict | keras.random.SeedGenerator):
         return seed  # a dict is a SeedGenerator's configuration, read back by Keras
     return check_integer("seed", seed, 0, 2**32 - 1)  # what every backend accepts
-
-
-def _check_axes(
-    input_axes: Sequence[int] | None, output_axes: Sequence[int] | None
-) -> tuple[list[int] | None, list[int] | None]:
-    """Both as lists of Python ints, or both None; checked as far as that goes without a shape."""
-    if input_axes is None and output_axes is None:
-        return None, None
-    if input_axes is None or output_axes is None:
-        raise ValueError(
-            "`input_axes` and `output_axes` must be given together. "
-            f"Received: input_axes={input_axes}, output_axes={output_axes}"
-        )
-    inputs = [check_integer("input_axes", axis, -32, 31) for axis in input_axes]
-    outputs = [check_integer("output_axes", axis, -32, 31) for axis in output_axes]
-    _check_distinct(inputs, outputs)
-    return inputs, outputs
-
-
-def _check_distinct(input_axes: Sequence[int], output_axes: Sequence[int]) -> None:
-    axes = [*input_axes, *output_axes]
-    if len(set(axes)) < len(axes):
-        raise ValueError(
-            "`input_axes` and `output_axes` must be distinct and not overlap. "
-            f"Received: input_axes={input_axes}, output_axes={output_axes}"
-        )
-
-
-def _resolve_axes(
-    rank: int, input_axes: Sequence[int], output_axes: Sequence[int]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Both groups of axes, counted from the front of a kernel of this rank."""
-    for name, axes in (("input_axes", input_axes), ("output_axes", output_axes)):
-        if not all(-rank <= axis < rank for axis in axes):
-            raise ValueError(f"`{name}` is out of range for rank {rank}. Received: {name}={axes}")
-    inputs = tuple(axis % rank for axis in input_axes)
-    outputs = tuple(axis % rank for axis in output_axes)
-    _check_distinct(inputs, outputs)
-    return inputs, outputs

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_fracinit"
 
 # A file imports only files before it.
-ORDER = ["_validation", "laws", "moments", "layers", "activations", "initializers"]
+ORDER = ["_validation", "laws", "moments", "_fans", "layers", "activations", "initializers"]
 
 
 def imported_modules(path):
@@ -40,7 +40,7 @@ def test_files_import_only_files_above_them():
 
 
 def test_the_mathematics_is_free_of_keras():
-    for name in ("_validation", "laws", "moments"):
+    for name in ("_validation", "laws", "moments", "_fans"):
         modules = {module.partition(".")[0] for module in imported_modules(PACKAGE / f"{name}.py")}
         assert not modules & {"keras", "tensorflow", "jax", "torch"}, name
 
