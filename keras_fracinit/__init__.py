@@ -1,10 +1,10 @@
 """Initializers that keep any fractional moment of the signal in deep networks, for Keras 3.
 
-Importing the package registers its initializers and layers with Keras, so that saved models that
-use them load.
+Importing the package registers its initializers, layers and callbacks with Keras, so that saved
+models that use them load.
 """
 
-from keras_fracinit import laws
+from keras_fracinit import estimators, laws
 from keras_fracinit.initializers import (
     FracLeakyReLU,
     FracLinear,
@@ -25,6 +25,7 @@ __all__ = [
     "LogNorm",
     "RandomizedLeakyReLU",
     "death_probability",
+    "estimators",
     "gain",
     "initializer_for",
     "laws",

@@ -16,7 +16,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = ROOT / "keras_fracinit"
 
 # A file imports only files before it.
-ORDER = ["_validation", "laws", "moments", "_fans", "layers", "activations", "initializers"]
+ORDER = [
+    *("_validation", "laws", "moments", "estimators", "_fans"),
+    *("layers", "activations", "initializers"),
+]
 
 
 def imported_modules(path):
@@ -40,7 +43,7 @@ def test_files_import_only_files_above_them():
 
 
 def test_the_mathematics_is_free_of_keras():
-    for name in ("_validation", "laws", "moments", "_fans"):
+    for name in ("_validation", "laws", "moments", "estimators", "_fans"):
         modules = {module.partition(".")[0] for module in imported_modules(PACKAGE / f"{name}.py")}
         assert not modules & {"keras", "tensorflow", "jax", "torch"}, name
 
@@ -71,11 +74,8 @@ def test_other_backends_never_load_tensorflow():
 def test_public_names_are_documented(name):
     public = getattr(kf, name)
     assert public.__doc__
-    if name not in (
-        "laws",
-        "LayerScale",
-        "LogNorm",
-    ):  # records and a module: shown by what returns them
+    # Records and modules are shown by what returns them and what is in them.
+    if name not in ("estimators", "laws", "LayerScale", "LogNorm"):
         assert "Example:" in public.__doc__
         assert ">>>" in public.__doc__
 
