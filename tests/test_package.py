@@ -18,7 +18,7 @@ PACKAGE = ROOT / "keras_fracinit"
 # A file imports only files before it.
 ORDER = [
     *("_validation", "laws", "moments", "estimators", "_fans"),
-    *("layers", "activations", "initializers"),
+    *("layers", "activations", "initializers", "_recording", "models"),
 ]
 
 

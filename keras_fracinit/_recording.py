@@ -1,0 +1,135 @@
+"""Watching the calls of layers, the only place where every kind of model shows its outputs."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_fracinit.estimators import scaled_norms
+
+# They call their inner layers in a loop of the backend, from which no tensor may escape.
+_LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
+# The class is shared by all threads, so one of them records at a time.
+_patching = threading.RLock()
+
+
+class Recorder:
+    """Records what the layers put out while a model is called.
+
+    Args:
+        wanted: Whether a quantity ("activations", "preactivations") is wanted of a path.
+        kind: Of the norms that are kept of each output.
+
+    Attributes:
+        rows: `(quantity, path, depth)` of each record, in the order of the calls.
+        norms: The norms of each record.
+        paths: Of all layers that were called.
+    """
+
+    def __init__(self, wanted: Callable[[str, str], bool], kind: str) -> None:
+        self.wanted, self.kind = wanted, kind
+        self.rows: list[tuple[str, str, int | None]] = []
+        self.norms: list[Any] = []
+        self.paths: list[str] = []
+        # Of the calls so far; weak, or torch would keep all activations of a pass.
+        self._outputs: list[weakref.ref[Any]] = []
+        self._enclosing: list[str] = []
+        self._closed = False  # inside a layer that is not looked into
+        self._depth = 0
+        self._activation: tuple[Any, Callable[[Any], None]] | None = None
+
+    def __call__(self, call: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if self._closed:
+            if self._activation and layer is self._activation[0] and args:
+                self._activation[1](args[0])
+            return call(layer, *args, **kwargs)
+        # Layers without variables may have no path.
+        path = layer.path or "/".join([*self._enclosing[-1:], layer.name])
+        self.paths.append(path)
+        kernel = hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel")
+        closed = kernel or isinstance(layer, _LOOPS)
+        self._depth += closed
+        before = len(self._outputs)
+        self._enclosing.append(path)
+        self._closed = closed
+        try:
+            watched = kernel and self.wanted("preactivations", path)
+            with self._watch(layer, path) if watched else nullcontext():
+                outputs = call(layer, *args, **kwargs)
+        finally:
+            self._enclosing.pop()
+            self._closed = False
+        inner = self._outputs[before:]
+        for output in filter(_is_float, keras.tree.flatten(outputs)):
+            # What a layer inside has put out, and a container passes on, is recorded already.
+            if not any(output is other() for other in inner):
+                self._outputs.append(weakref.ref(output))
+                self._record("activations", path, output)
+        return outputs
+
+    def _record(self, quantity: str, path: str, tensor: Any) -> None:
+        if self.wanted(quantity, path):
+            self.rows.append((quantity, path, self._depth))
+            self.norms.append(norms_of(tensor, self.kind))
+
+    @contextmanager
+    def _watch(self, layer: Any, path: str) -> Iterator[None]:
+        """Records what the activation of a kernel layer is given."""
+        activation = getattr(layer, "activation", None)
+        if not callable(activation):
+            yield
+            return
+
+        def record(inputs: Any) -> None:
+            self._record("preactivations", path, inputs)
+
+        def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+            record(inputs)
+            return activation(inputs, *args, **kwargs)
+
+        if isinstance(activation, keras.layers.Layer):
+            self._activation = (activation, record)  # its own call will be seen
+        else:
+            layer.activation = watched
+        try:
+            yield
+        finally:
+            self._activation = None
+            if not isinstance(activation, keras.layers.Layer):
+                layer.activation = activation
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """Hands every call of a layer in this thread to the recorder."""
+    thread = threading.get_ident()
+    with _patching:
+        original = keras.layers.Layer.__call__
+
+        @functools.wraps(original)
+        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            if threading.get_ident() != thread:
+                return original(layer, *args, **kwargs)
+            return recorder(original, layer, *args, **kwargs)
+
+        keras.layers.Layer.__call__ = call
+        try:
+            yield
+        finally:
+            keras.layers.Layer.__call__ = original
+
+
+def norms_of(tensor: Any, kind: str) -> Any:
+    """In float32: 300 squared is no float16."""
+    return scaled_norms(ops.cast(tensor, "float32"), kind, ops)
+
+
+def _is_float(output: Any) -> bool:
+    return bool(ops.is_tensor(output)) and keras.backend.is_float_dtype(output.dtype)
