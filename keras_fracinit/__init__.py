@@ -5,6 +5,7 @@ models that use them load.
 """
 
 from keras_fracinit import estimators, laws
+from keras_fracinit.callbacks import MomentLogger
 from keras_fracinit.initializers import (
     FracLeakyReLU,
     FracLinear,
@@ -23,6 +24,7 @@ __all__ = [
     "FracReLU",
     "LayerScale",
     "LogNorm",
+    "MomentLogger",
     "RandomizedLeakyReLU",
     "death_probability",
     "estimators",

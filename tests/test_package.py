@@ -19,6 +19,7 @@ PACKAGE = ROOT / "keras_fracinit"
 ORDER = [
     *("_validation", "laws", "moments", "estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
+    *("_probe", "_files", "callbacks"),
 ]
 
 
@@ -43,7 +44,7 @@ def test_files_import_only_files_above_them():
 
 
 def test_the_mathematics_is_free_of_keras():
-    for name in ("_validation", "laws", "moments", "estimators", "_fans"):
+    for name in ("_validation", "laws", "moments", "estimators", "_fans", "_files"):
         modules = {module.partition(".")[0] for module in imported_modules(PACKAGE / f"{name}.py")}
         assert not modules & {"keras", "tensorflow", "jax", "torch"}, name
 

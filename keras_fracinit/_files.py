@@ -1,0 +1,209 @@
+"""Files that grow by whole records while a model trains: CSV, and the events TensorBoard reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+import os
+import socket
+import struct
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+Record = TypeVar("Record")
+_serial = itertools.count()
+
+
+class RecordFile(Generic[Record]):
+    """A file that training appends to and that cannot stop it.
+
+    A record is written by one call to the system, whole or not at all. If that fails (the disk is
+    full, the folder gone) there is one warning, and every later record tries again to write what is
+    missing; a file that was deleted is written anew from the first record of this run.
+
+    Args:
+        path: The file; its folders are made.
+        header: The bytes it starts with.
+        encode: One record as bytes.
+        argument: The name of the argument that gave the path, for messages.
+
+    Raises:
+        ValueError: If the file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, header: bytes, encode: Callable[[Record], bytes], argument: str
+    ) -> None:
+        self.path, self.argument = path, argument
+        self._header, self._encode = header, encode
+        self._written = 0
+        self._warned = False
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(b"")
+        except OSError as error:
+            raise ValueError(
+                f"`{argument}` must be writable. Received: {argument}={str(path)!r} ({error})"
+            ) from error
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Appends those of all the records of this run that are not in the file yet."""
+        try:
+            if not self.path.exists():
+                self._written = 0
+                self._warn("it was deleted, and is written anew")
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(b"".join(map(self._encode, records[self._written :])))
+            self._written = len(records)
+        except OSError as error:
+            self._warn(f"{error}; what is missing is kept and tried again at every record")
+
+    def _append(self, data: bytes) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            data = data if size else self._header + data
+            try:
+                if os.write(descriptor, data) < len(data):
+                    raise OSError("no space left for a whole record")
+            except OSError:
+                os.ftruncate(descriptor, size)  # never half a row
+                raise
+        finally:
+            os.close(descriptor)
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"`{self.argument}`={str(self.path)!r}: {reason}. Training goes on.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def csv_file(
+    path: Path, columns: Sequence[str], rows: Callable[[Record], Iterable[Sequence[Any]]]
+) -> RecordFile[Record]:
+    """A CSV file to which each record adds rows; one that exists is continued.
+
+    A process that was killed while it wrote may have left part of a row: it is cut off.
+
+    Raises:
+        ValueError: If the file cannot be written or is something else.
+    """
+    header = _csv_bytes([columns])
+    if path.is_file():
+        try:
+            with path.open("r+b") as file:
+                _cut_unfinished_row(file, header, path)
+        except OSError as error:
+            raise ValueError(
+                f"`path` must be writable. Received: path={str(path)!r} ({error})"
+            ) from error
+    return RecordFile(path, header, lambda record: _csv_bytes(rows(record)), "path")
+
+
+def events_file(
+    folder: Path, scalars: Callable[[Record], tuple[float, int, Iterable[tuple[str, float]]]]
+) -> RecordFile[Record]:
+    """A new file of TensorBoard events in `folder`; `scalars` gives time, step, and tags of each.
+
+    Written by hand: the packages that can, bring a second framework with them or take seconds to
+    import. The format: TFRecord frames around `Event` protocol buffers
+    (tensorflow/core/util/event.proto and framework/summary.proto).
+
+    Raises:
+        ValueError: If the folder cannot be written.
+    """
+    start = time.time()
+    name = f"events.out.tfevents.{start:.0f}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"
+    header = _frame(_double(1, start) + _bytes(3, b"brain.Event:2"))
+
+    def encode(record: Record) -> bytes:
+        wall_time, step, values = scalars(record)
+        summary = b"".join(
+            _bytes(1, _bytes(1, tag.encode()) + _float(2, value)) for tag, value in values
+        )
+        return _frame(_double(1, wall_time) + _key(2, 0) + _varint(step) + _bytes(5, summary))
+
+    return RecordFile(folder / name, header, encode, "log_dir")
+
+
+def _csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _cut_unfinished_row(file: Any, header: bytes, path: Path) -> None:
+    start = file.read(len(header))
+    if not header.startswith(start):
+        raise ValueError(
+            "`path` must be a new file or one that MomentLogger has written. "
+            f"Received: path={str(path)!r}, which starts with {start[:80]!r}"
+        )
+    size = file.seek(0, os.SEEK_END)
+    tail_start = max(0, size - 65536)  # much longer than a row
+    file.seek(tail_start)
+    complete = tail_start + file.read().rfind(b"\n") + 1
+    if complete < size:
+        file.truncate(complete)
+
+
+def _frame(data: bytes) -> bytes:
+    length = struct.pack("<Q", len(data))
+    return length + _masked_crc(length) + data + _masked_crc(data)
+
+
+def _key(field: int, kind: int) -> bytes:
+    return _varint(field << 3 | kind)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _key(field, 2) + _varint(len(value)) + value
+
+
+def _double(field: int, value: float) -> bytes:
+    return _key(field, 1) + struct.pack("<d", value)
+
+
+def _float(field: int, value: float) -> bytes:
+    # A float64 beyond float32 is an error to struct, but infinity to every reader.
+    representable = not math.isfinite(value) or abs(value) < 3.4e38
+    return _key(field, 5) + struct.pack("<f", value if representable else math.inf * value)
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def _crc_table() -> list[int]:
+    """Of CRC-32C, reflected polynomial 0x82F63B78."""
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+_CRC = _crc_table()
+
+
+def _masked_crc(data: bytes) -> bytes:
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC[(crc ^ byte) & 0xFF] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

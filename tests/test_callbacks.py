@@ -1,0 +1,571 @@
+"""`MomentLogger`: training is not touched, records are complete, files outlive what may happen."""
+
+import copy
+import json
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import warnings
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from cases import numpy
+from networks import NETWORK_IDS, NETWORKS, Subclassed, convolutional, mlp, recurrent
+
+import keras_fracinit as kf
+from keras_fracinit import MomentLogger
+from keras_fracinit.callbacks import COLUMNS
+from keras_fracinit.models import QUANTITIES
+
+BACKEND = keras.backend.backend()
+X, Y = NETWORKS[0].x, NETWORKS[0].y
+EVERYTHING = {
+    "quantities": QUANTITIES,
+    "training": True,
+    "tail_index": True,
+    "to_logs": "all",
+    "orders": (0, 0.8, 2),
+}
+
+
+def compiled(build=mlp, optimizer="sgd", **options):
+    model = build()
+    model.compile(optimizer, "mse", **options)
+    return model
+
+
+def fit(model, *callbacks, x=X, y=Y, **options):
+    return model.fit(x, y, **{"verbose": 0, "batch_size": 8, "callbacks": [*callbacks], **options})
+
+
+def data_of(build):
+    shape = {convolutional: (6, 6, 2), recurrent: (5, 4)}.get(build, (8,))
+    return np.random.default_rng(5).normal(size=(40, *shape)).astype("float32")
+
+
+def mixed_float16():
+    return NETWORKS[NETWORK_IDS.index("mixed-precision")].build()
+
+
+def averaged():
+    return keras.optimizers.Adam(1e-2, use_ema=True, ema_momentum=0.9)
+
+
+TRAININGS = {
+    "mlp with dropout": (mlp, {}),
+    "conv net with BatchNorm": (convolutional, {}),
+    "recurrent": (recurrent, {}),
+    "subclassed": (Subclassed, {}),
+    "compiled": (mlp, {"jit_compile": True}),
+    "not compiled": (mlp, {"jit_compile": False}),
+    "run eagerly": (mlp, {"run_eagerly": True}),
+    "averaged weights": (mlp, {"optimizer": averaged}),
+    "mixed precision": (mixed_float16, {"optimizer": lambda: "adam"}),
+    "5 steps per execution": (mlp, {"steps_per_execution": 5}),
+    "accumulated gradients": (
+        mlp,
+        {"optimizer": lambda: keras.optimizers.SGD(gradient_accumulation_steps=2)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("every", ["epoch", 3])
+def test_training_is_bit_identical(name, every):
+    build, options = TRAININGS[name]
+    if "steps_per_execution" in options and BACKEND == "torch":
+        pytest.skip("torch takes one step at a time")
+    x = data_of(build)
+    results = []
+    for watched in (False, True):
+        keras.utils.set_random_seed(1)
+        optimizer = options.get("optimizer", lambda: keras.optimizers.SGD(0.05, momentum=0.9))()
+        model = compiled(build, optimizer, **{k: v for k, v in options.items() if k != "optimizer"})
+        loggers = [MomentLogger((x[:16], Y[:16]), every=every, **EVERYTHING)] * watched
+        history = fit(model, *loggers, x=x, epochs=2, validation_split=0.2).history
+        history = {key: value for key, value in history.items() if "/" not in key}
+        results.append((model.get_weights(), history))
+    (weights, history), (watched_weights, watched_history) = results
+    assert watched_history == history
+    assert len(weights) == len(watched_weights)
+    for a, b in zip(weights, watched_weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert len(loggers[0].records) > 1
+
+
+def test_unseeded_initializers_draw_the_same_in_a_model_that_is_built_by_training():
+    class Unbuilt(keras.Model):
+        def __init__(self):
+            super().__init__()
+            relu = kf.FracReLU()
+            self.stack = [keras.layers.Dense(8, "relu", kernel_initializer=relu) for _ in range(3)]
+
+        def call(self, inputs):
+            for layer in self.stack:
+                inputs = layer(inputs)
+            return inputs
+
+    weights = []
+    for watched in (False, True):
+        keras.utils.set_random_seed(1)
+        model = compiled(Unbuilt)
+        fit(model, *[MomentLogger(X)] * watched, y=X)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_history_is_tidy_and_begins_with_the_fresh_network():
+    model = compiled()
+    fresh = numpy(model(keras.ops.convert_to_tensor(X)))
+    logger = MomentLogger(X, orders=(1.0, 2.0))
+    fit(model, logger, epochs=3)
+    history = logger.history
+    assert tuple(history.columns) == COLUMNS
+    assert sorted(history.step.unique()) == [0, 5, 10, 15]
+    assert list(history.drop_duplicates("step").epoch) == [0, 0, 1, 2]
+    statistics = {"s_scale", "log_norm_mean", "log_norm_variance", "zeros", "nonfinite"}
+    assert set(history.statistic) == statistics | {"slope", "seconds"}
+    # 4 layers, 2 orders and 4 other statistics, 2 slopes, the time.
+    assert len(history) == 4 * (4 * 6 + 2 + 1)
+    assert (history[history.statistic == "seconds"].value > 0).all()
+    head = history[(history.layer == model.layers[-1].path) & (history.step == 0)]
+    scale = head[(head.statistic == "s_scale") & (head.order == 2)].value.item()
+    assert scale == pytest.approx(np.sqrt(np.mean(fresh**2)), rel=1e-5)
+    assert not history.duplicated(["step", "layer", "call", "quantity", "statistic", "order"]).any()
+
+
+def test_slope_over_depth():
+    # Linear layers c, c, c after the input: log m_s falls by log c for each kernel passed.
+    class Scaled(keras.initializers.Initializer):
+        def __call__(self, shape, dtype=None):
+            return 0.5 * keras.ops.eye(shape[0], dtype=dtype)
+
+    layers = [keras.layers.Dense(8, kernel_initializer=Scaled()) for _ in range(3)]
+    layers.insert(1, keras.layers.Dropout(0.1))  # passes no kernel
+    model = compiled(lambda: keras.Sequential([keras.Input((8,)), *layers]))
+    logger = MomentLogger(X, orders=(0.5,))
+    fit(model, logger, y=X)
+    slope = logger.history.query("statistic == 'slope' and step == 0")
+    assert slope.value.item() == pytest.approx(math.log(0.5), rel=1e-5)
+    assert (slope.order.item(), slope.layer.item()) == (0.5, "")
+
+
+@pytest.mark.parametrize("steps", [1, 5])
+def test_records_every_so_many_steps(steps):
+    if steps > 1 and BACKEND == "torch":
+        pytest.skip("torch takes one step at a time")
+    logger = MomentLogger(X, every=3)
+    fit(compiled(steps_per_execution=steps), logger, batch_size=4, epochs=2)  # 10 steps each
+    expected = {1: [0, 3, 6, 9, 12, 15, 18], 5: [0, 5, 10, 15, 20]}[steps]
+    assert [record.step for record in logger.records] == expected
+    assert [record.epoch for record in logger.records][-1] == 1
+
+
+def test_steps_are_those_of_the_optimizer_when_gradients_accumulate():
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    logger = MomentLogger(X, every=2)
+    fit(compiled(optimizer=optimizer), logger, batch_size=4, epochs=2)
+    assert [record.step for record in logger.records] == [0, 2, 4, 6, 8, 10]
+
+
+def test_batch_hooks_are_there_only_for_those_who_ask():
+    """Keras gives up its asynchronous dispatch for a callback with a hook for batches."""
+    for every, expected in (("epoch", True), (3, False)):
+        hook = MomentLogger(X, every=every).on_train_batch_end
+        assert getattr(hook, "_is_default", False) is expected
+
+
+def test_logs_are_the_same_floats_every_epoch(tmp_path):
+    model = compiled()
+    seen = []
+    spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs)))
+    table = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+    logger = MomentLogger((X, Y), quantities=("activations", "gradients"), orders=(0.5, 2))
+    history = fit(model, logger, spy, table, epochs=3).history
+    head = model.layers[-1].path
+    keys = [
+        *(f"activations/{head}/s{s}" for s in ("0.5", "2")),
+        *(f"gradients/{head}/kernel/s{s}" for s in ("0.5", "2")),
+        *(
+            f"{quantity}/slope/s{s}"
+            for quantity in ("activations", "gradients")
+            for s in ("0.5", "2")
+        ),
+        "logger/seconds",
+    ]
+    for logs in seen:
+        assert list(logs) == ["loss", *keys]
+        assert all(type(logs[key]) is float for key in keys)
+    assert history[keys[0]] == [logs[keys[0]] for logs in seen]
+    columns = [c for c in pd.read_csv(tmp_path / "log.csv") if not c.startswith("val_")]
+    assert columns == ["epoch", *sorted(["loss", *keys])]  # Keras adds a val_ for each
+    last = logger.history.query(f"layer == '{head}' and statistic == 's_scale' and order == 2")
+    assert seen[-1][keys[1]] == last.value.iloc[-1]
+
+
+def test_logs_may_hold_all_or_nothing_and_have_a_prefix():
+    nested = NETWORKS[NETWORK_IDS.index("nested")]
+    model = compiled(nested.build)
+    loggers = [
+        MomentLogger(X, to_logs=False),
+        MomentLogger(X[:8], orders=(1,), to_logs="all", prefix="train/"),
+        MomentLogger(X[8:16], orders=(1,), prefix="test/"),
+    ]
+    history = fit(model, *loggers).history
+    shared = next(layer.path for layer in model.layers if len(layer._inbound_nodes) == 3)
+    keys = {key for key in history if key.startswith("train/")}
+    assert {f"train/activations/{shared}/{call}/s1" for call in range(3)} <= keys
+    assert {f"train/activations/{shared}/2/zeros", "train/activations/slope/s1"} <= keys
+    assert len(keys) == 9 * 5 + 2
+    others = {key for key in history if key not in keys} - {"loss"}
+    head = model.layers[-1].path
+    assert others == {
+        f"test/activations/{head}/s1",
+        "test/activations/slope/s1",
+        "test/logger/seconds",
+    }
+
+
+def test_several_fits_continue_and_another_model_starts_afresh():
+    logger = MomentLogger(X)
+    model = compiled()
+    fit(model, logger)
+    measurement = logger._measurement
+    fit(model, logger, epochs=2)
+    assert [record.step for record in logger.records] == [0, 5, 10, 15]
+    assert logger._measurement is measurement  # traced once
+    model.compile("sgd", "mae")  # whose steps start at zero again
+    fit(model, logger)
+    assert [record.step for record in logger.records] == [0, 5, 10, 15, 20]
+    fit(compiled(), logger)
+    assert [record.step for record in logger.records] == [0, 5]
+
+
+def probes():
+    yield "array", X
+    yield "tensor", keras.ops.convert_to_tensor(X)
+    yield "frame", pd.DataFrame(X)
+    yield "pair", (X, Y)
+    yield "weighted", (X, Y, np.ones(len(X)))
+    yield "list", [X, Y]
+
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, index):
+            return X, Y
+
+    yield "PyDataset", Batches()
+    if BACKEND == "tensorflow":
+        import tensorflow as tf
+
+        yield "tf.data", tf.data.Dataset.from_tensor_slices((X, Y)).batch(len(X))
+    if BACKEND == "torch":
+        import torch
+
+        dataset = torch.utils.data.TensorDataset(torch.tensor(X), torch.tensor(Y))
+        yield "DataLoader", torch.utils.data.DataLoader(dataset, batch_size=len(X))
+
+
+def test_every_form_of_probe_gives_the_same_numbers():
+    model = compiled()
+    tables = {}
+    for name, probe in probes():
+        logger = MomentLogger(probe)
+        fit(model, logger, epochs=0)
+        logger.set_model(model)
+        logger.on_train_begin()
+        logger.on_epoch_begin(0)
+        tables[name] = logger.records[-1].values[:-1]
+    for table in tables.values():
+        np.testing.assert_array_equal(table, tables["array"])
+    assert len(tables) >= 7
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="The loader is torch's.")
+def test_a_shuffling_loader_does_not_touch_the_global_generator():
+    import torch
+
+    loader = torch.utils.data.DataLoader(torch.tensor(X), batch_size=8, shuffle=True)
+    state = torch.random.get_rng_state()
+    MomentLogger(loader)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_inputs_and_targets_are_told_apart_by_the_model():
+    pair = NETWORKS[NETWORK_IDS.index("pair")]
+    for probe in (pair.x, tuple(pair.x), (pair.x, pair.y), (tuple(pair.x), pair.y)):
+        logger = MomentLogger(probe)
+        fit(compiled(pair.build), logger, x=pair.x, y=pair.y)
+        assert len(logger.records) == 2
+    dictionary = NETWORKS[NETWORK_IDS.index("dictionary")]
+    logger = MomentLogger((dictionary.x, dictionary.y), quantities=("gradients",))
+    fit(compiled(dictionary.build), logger, x=dictionary.x, y=dictionary.y)
+    assert len(logger.records) == 2
+
+
+def test_large_probes_are_capped_with_a_note():
+    with pytest.warns(UserWarning, match="`probe` holds 300 samples; the first 256 are used"):
+        logger = MomentLogger((np.zeros((300, 8)), np.zeros(300)))
+    assert [array.shape for array in logger.probe] == [(256, 8), (256,)]
+    assert logger.probe[0].dtype == np.float32  # as fit converts it
+
+
+def test_the_configuration_is_saved_copied_and_pickled(tmp_path):
+    options = {"every": 2, "layers": ["dense*"], "kind": "unit", "prefix": "p/", "to_logs": "all"}
+    options |= {"path": str(tmp_path / "a.csv"), "log_dir": str(tmp_path), "training": True}
+    logger = MomentLogger((X, Y), (0, 1), ("weights", "gradients"), tail_index=True, **options)
+    fit(compiled(), logger)
+    saved = json.loads(json.dumps(keras.saving.serialize_keras_object(logger)))
+    assert saved["registered_name"] == "keras_fracinit>MomentLogger"
+    for other in (
+        copy.deepcopy(logger),
+        pickle.loads(pickle.dumps(logger)),
+        keras.saving.deserialize_keras_object(saved),
+        MomentLogger.from_config(logger.get_config()),
+    ):
+        assert not other.records
+        config, expected = other.get_config(), logger.get_config()
+        np.testing.assert_equal([*config.pop("probe")], [*expected.pop("probe")])
+        assert config == expected
+        fit(compiled(), other)
+        assert len(other.records) == len(logger.records)
+
+
+def test_a_dictionary_of_inputs_survives_serialization():
+    dictionary = NETWORKS[NETWORK_IDS.index("dictionary")]
+    saved = keras.saving.serialize_keras_object(MomentLogger(dictionary.x))
+    other = keras.saving.deserialize_keras_object(json.loads(json.dumps(saved)))
+    np.testing.assert_equal(other.probe, dictionary.x)
+
+
+def test_a_failing_training_leaves_nothing_behind():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise RuntimeError("stop")
+
+    call = keras.layers.Layer.__call__
+    model = compiled()
+    activation = model.layers[0].activation
+    logger = MomentLogger(X, quantities=("activations", "preactivations"))
+    with pytest.raises(RuntimeError, match="stop"):
+        fit(model, logger, Stop())
+    assert keras.layers.Layer.__call__ is call
+    assert model.layers[0].activation is activation
+    fit(model, logger)
+    assert logger.records[-1].step > logger.records[0].step
+
+
+# Files
+
+
+def assert_same_as_file(logger, path, skip=0):
+    frame = pd.read_csv(path, keep_default_na=False, na_values=["nan"])[skip:]
+    expected = logger.history
+    pd.testing.assert_frame_equal(
+        frame.reset_index(drop=True), expected, check_dtype=False, check_exact=True
+    )
+
+
+def test_the_csv_file_holds_the_history_and_is_continued(tmp_path):
+    path = tmp_path / "deep" / "moments.csv"
+    first, second = MomentLogger(X, path=path), MomentLogger(X, path=path)
+    model = compiled()
+    fit(model, first, epochs=2)
+    assert_same_as_file(first, path)
+    with path.open("ab") as file:
+        file.write(b"10,1,half a ro")  # what a killed process may leave
+    fit(model, second)
+    assert_same_as_file(second, path, skip=len(first.history))
+    assert [record.step for record in second.records] == [10, 15]
+
+
+KILLED = """
+import os, signal, sys
+import keras, numpy as np
+from keras_fracinit import MomentLogger
+
+class Kill(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+x = np.ones((16, 4), "float32")
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+model.compile("sgd", "mse")
+logger = MomentLogger(x, path=sys.argv[1], log_dir=sys.argv[2])
+model.fit(x, x, batch_size=8, epochs=9, verbose=0, callbacks=[logger, Kill()])
+"""
+
+
+def test_a_killed_process_has_written_every_record(tmp_path):
+    path = tmp_path / "moments.csv"
+    command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "events")]
+    assert subprocess.run(command, capture_output=True).returncode == -signal.SIGKILL
+    frame = pd.read_csv(path)
+    assert sorted(frame.step.unique()) == [0, 2, 4, 6]
+    assert frame.groupby("step").size().nunique() == 1
+    assert {event.step for event in events(tmp_path / "events")} == {0, 2, 4, 6}
+
+
+def test_a_full_disk_costs_one_warning_and_no_record(tmp_path, monkeypatch):
+    path, write = tmp_path / "moments.csv", os.write
+    full = False
+
+    def limited(descriptor, data):
+        return write(descriptor, data[: len(data) // 2] if full else data)
+
+    class Disk(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            nonlocal full
+            full = epoch in (1, 2)
+            if epoch == 2:  # whole rows of the first two records so far
+                assert path.read_bytes().endswith(b"\n")
+                assert set(pd.read_csv(path).step) == {0, 5}
+
+    monkeypatch.setattr(os, "write", limited)
+    logger = MomentLogger(X, path=path)
+    with pytest.warns(RuntimeWarning, match="no space left.*Training goes on") as caught:
+        fit(compiled(), Disk(), logger, epochs=4)
+    assert len([w for w in caught if "moments.csv" in str(w.message)]) == 1
+    assert_same_as_file(logger, path)
+
+
+def test_a_deleted_file_is_written_anew(tmp_path):
+    path = tmp_path / "moments.csv"
+
+    class Delete(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 1:
+                path.unlink()
+
+    logger = MomentLogger(X, path=path)
+    with pytest.warns(RuntimeWarning, match="it was deleted"):
+        fit(compiled(), Delete(), logger, epochs=3)
+    assert_same_as_file(logger, path)
+
+
+def test_nan_and_inf_are_written_as_such(tmp_path):
+    path = tmp_path / "moments.csv"
+    x = X.copy()
+    x[0] = np.inf
+    logger = MomentLogger(x, path=path, log_dir=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        fit(compiled(), logger)
+    assert_same_as_file(logger, path)
+    assert (logger.history.query("statistic == 'nonfinite'").value > 0).any()
+
+
+def events(folder):
+    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
+    files = sorted(folder.glob("events.out.tfevents.*"))
+    found = [event for file in files for event in loader.EventFileLoader(str(file)).Load()]
+    return [event for event in found if event.HasField("summary")]
+
+
+def test_tensorboard_reads_the_scalars(tmp_path):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    nested = NETWORKS[NETWORK_IDS.index("nested")]
+    logger = MomentLogger((X, Y), log_dir=tmp_path, quantities=QUANTITIES)
+    fit(compiled(nested.build), logger, epochs=2)
+    reader = event_accumulator.EventAccumulator(str(tmp_path))
+    reader.Reload()
+    tags = logger.records[0].layout.tags
+    scalars = {tag: reader.Tensors(tag) for tag in reader.Tags()["tensors"]}
+    scalars |= {tag: reader.Scalars(tag) for tag in reader.Tags()["scalars"]}
+    assert set(scalars) == set(tags)
+    assert "activations/slope/s0.5" in tags
+    for i, tag in enumerate(tags):
+        assert [event.step for event in scalars[tag]] == [0, 5, 10]
+        expected = [np.float32(record.values[i, 0]) for record in logger.records]
+        values = [
+            event.value if hasattr(event, "value") else event.tensor_proto.float_val[0]
+            for event in scalars[tag]
+        ]
+        np.testing.assert_array_equal(np.float32(values), expected)
+
+
+# Bad input
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"quantities": ("activation",)}, ValueError, "`quantities` must be one of 'activations'"),
+        ({"quantities": "weights"}, TypeError, "`quantities` must be a sequence"),
+        ({"quantities": ()}, ValueError, "`quantities` must not be empty"),
+        ({"orders": (3.0,)}, ValueError, "`s` must satisfy 0 <= s <= 2"),
+        ({"orders": 1.0}, TypeError, "`orders` must be a sequence"),
+        ({"every": 0}, ValueError, "`every` must satisfy 1 <= every"),
+        ({"every": "batch"}, TypeError, "`every` must be 'epoch' or a number"),
+        ({"every": True}, TypeError, "`every` must be"),
+        ({"kind": "rows"}, ValueError, "`kind` must be one of"),
+        ({"layers": "dense"}, TypeError, "`layers` must be a sequence"),
+        ({"layers": (3,)}, TypeError, "`layers` must be a str"),
+        ({"training": 1}, TypeError, "`training` must be a bool"),
+        ({"to_logs": "some"}, TypeError, "`to_logs` must be a bool"),
+        ({"path": "moments.txt"}, ValueError, "`path` must end in .csv"),
+        ({"path": 3}, TypeError, "`path` must be a path"),
+        ({"quantities": ("gradients",)}, ValueError, "needs targets"),
+    ],
+)
+def test_bad_arguments(options, error, message):
+    with pytest.raises(error, match=message):
+        MomentLogger(X, **options)
+
+
+@pytest.mark.parametrize(
+    ("probe", "error", "message"),
+    [
+        ((np.ones((3, 2)), np.ones(4)), ValueError, "the same number of samples"),
+        (np.ones((0, 3)), ValueError, "`probe` must hold samples"),
+        (iter([1]), TypeError, "`probe` must be an array"),
+        (None, ValueError, "`probe` must hold samples"),
+        (3.0, TypeError, "`probe` must be an array"),
+        ((), ValueError, "`probe` must hold samples"),
+    ],
+)
+def test_bad_probes(probe, error, message):
+    with pytest.raises(error, match=message):
+        MomentLogger(probe)
+
+
+def refuses(message, logger, build=mlp):
+    """Training is refused before its first step, and the model is as it was."""
+    model = compiled(build)
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=message):
+        fit(model, logger)
+    np.testing.assert_equal(model.get_weights(), before)
+    assert int(numpy(model.optimizer.iterations)) == 0
+
+
+def test_a_probe_that_does_not_fit_the_model():
+    refuses(
+        r"which takes .*\(None, 8\).*Received: probe of shape \(40, 7\)", MomentLogger(X[:, :7])
+    )
+    refuses("4 items, for a model of 1 inputs", MomentLogger((X, Y, Y, Y)))
+
+
+def test_a_layer_that_is_not_there():
+    refuses("'dens', which matches none. Did you mean '", MomentLogger(X, layers=("dens",)))
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and not os.path.exists("/proc"), reason="needs /proc")
+def test_files_that_cannot_be_written(tmp_path):
+    (tmp_path / "taken").touch()
+    refuses("`path` must be writable", MomentLogger(X, path=tmp_path / "taken" / "a.csv"))
+    refuses("`log_dir` must be writable", MomentLogger(X, log_dir=tmp_path / "taken"))
+    refuses("`path` must be writable", MomentLogger(X, path="/proc/moments.csv"))
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    refuses("`path` must be a new file or one that", MomentLogger(X, path=tmp_path / "other.csv"))
+    assert (tmp_path / "other.csv").read_text() == "a,b\n1,2\n"
