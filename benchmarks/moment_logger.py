@@ -162,5 +162,5 @@ if __name__ == "__main__":
     quick = "--short" in sys.argv
     compare("MLP of 20 x 64", mlp(), rounds=2 if quick else 10, epochs=5)
     if not quick:
-        compare("Residual conv net", residual_net(), rounds=3, epochs=2)
+        compare("Residual conv net", residual_net(), rounds=2, epochs=2)
     memory()

