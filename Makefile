@@ -37,6 +37,7 @@ examples: .venv/with-dev
 
 benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/initialization.py
+	$(BIN)/python benchmarks/moment_logger.py
 
 clean:
 	rm -rf .venv build dist output

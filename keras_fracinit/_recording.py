@@ -53,7 +53,7 @@ class Recorder:
         # Layers without variables may have no path.
         path = layer.path or "/".join([*self._enclosing[-1:], layer.name])
         self.paths.append(path)
-        kernel = hasattr(layer, "kernel") or hasattr(layer, "depthwise_kernel")
+        kernel = any(_is_kernel(layer, name) for name in ("kernel", "depthwise_kernel"))
         closed = kernel or isinstance(layer, _LOOPS)
         self._depth += closed
         before = len(self._outputs)
@@ -133,3 +133,8 @@ def norms_of(tensor: Any, kind: str) -> Any:
 
 def _is_float(output: Any) -> bool:
     return bool(ops.is_tensor(output)) and keras.backend.is_float_dtype(output.dtype)
+
+
+def _is_kernel(layer: Any, name: str) -> bool:
+    """Whether this attribute is a matrix or more; it may also be somebody's kernel size."""
+    return len(getattr(getattr(layer, name, None), "shape", ())) > 1

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from keras_fracinit._files import RecordFile, csv_file, events_file
 from keras_fracinit._probe import probe_arrays, probe_data
 from keras_fracinit._validation import check_choice, check_integer, check_order
-from keras_fracinit.estimators import KINDS, log_slope
+from keras_fracinit.estimators import KINDS, log_slopes
 from keras_fracinit.models import QUANTITIES, Measurement, Request, Row
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ class Layout:
         self.labels: list[Label] = []
         self.tags: list[str] = []
         self.in_logs: list[int] = []
-        self._slopes: list[tuple[int, list[int], list[int]]] = []
+        self._profiles: list[tuple[list[int], npt.NDArray[np.float64]]] = []
+        self._orders = sum(statistic == "s_scale" for statistic, _ in columns)
         calls = Counter((row.quantity, row.layer) for row in rows)
         last = {row.quantity: i for i, row in enumerate(rows) if row.depth is not None}
         for i, row in enumerate(rows):
@@ -56,12 +57,10 @@ class Layout:
                 self._add(label, [row.quantity, row.layer, *call, name], logged)
         for quantity in last:
             deep = [i for i, r in enumerate(rows) if r.quantity == quantity and r.depth is not None]
-            for column, (statistic, order) in enumerate(columns):
-                if statistic == "s_scale":
-                    depths = [rows[i].depth or 0 for i in deep]
-                    self._slopes.append((column, deep, depths))
-                    label = Label("", 0, quantity, "slope", _number(order))
-                    self._add(label, [quantity, "slope", f"s{order:g}"], True)
+            self._profiles.append((deep, np.array([rows[i].depth for i in deep], dtype=float)))
+            for _, order in columns[: self._orders]:  # which come first
+                label = Label("", 0, quantity, "slope", _number(order))
+                self._add(label, [quantity, "slope", f"s{order:g}"], True)
         self._add(Label("", 0, "logger", "seconds", math.nan), ["logger", "seconds"], True)
 
     def _add(self, label: Label, tag: list[str], logged: bool) -> None:
@@ -73,10 +72,11 @@ class Layout:
     def values(self, table: npt.NDArray[np.float64], start: float) -> npt.NDArray[np.float64]:
         """Value and standard error of every label; `start` is when the measurement began."""
         slopes = [
-            log_slope(depths, table[rows, column, 0]) for column, rows, depths in self._slopes
+            np.transpose(log_slopes(depths, table[rows, : self._orders, 0]))
+            for rows, depths in self._profiles
         ]
         seconds = (time.perf_counter() - start, math.nan)
-        return np.concatenate([table.reshape(-1, 2), [*slopes, seconds]])
+        return np.concatenate([table.reshape(-1, 2), *slopes, [seconds]])
 
 
 class Record(NamedTuple):
@@ -281,7 +281,9 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         self._epoch_start = step = self._step()
         if self._beginning:  # here and not before, because only now is the epoch known
             self._beginning = False
-            if not self.records or self.records[-1].step != step:
+            last = self.records[-1] if self.records else None
+            # Otherwise an earlier fit has ended here, and the model was not changed since.
+            if last is None or last.step != step or last.layout is not self._layout:
                 self._record(step)
             self._due = self._next_due(step)
 
@@ -299,9 +301,9 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         if self.every == "epoch":
             self._record(self._step())
         if logs is not None and self.to_logs:
-            values, tags = self.records[-1].values[:, 0].tolist(), self._layout.tags
-            shown = range(len(tags)) if self.to_logs == "all" else self._layout.in_logs
-            logs.update((self.prefix + tags[i], values[i]) for i in shown)
+            _, _, _, layout, values = self.records[-1]
+            shown = range(len(layout.tags)) if self.to_logs == "all" else layout.in_logs
+            logs.update((self.prefix + layout.tags[i], float(values[i, 0])) for i in shown)
 
     def _next_due(self, step: int) -> float:
         if isinstance(self.every, str):
@@ -309,11 +311,11 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         return (step // self.every + 1) * self.every
 
     def _step(self) -> int:
+        """The steps of the optimizer. On JAX `self.model` brings its state back to measure, too."""
         return self._offset + int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _record(self, step: int) -> None:
         start = time.perf_counter()
-        self.model  # noqa: B018  # on JAX this brings the state of the model back
         values = self._layout.values(self._measurement(), start)
         self.records.append(Record(time.time(), step, self._epoch, self._layout, values))
         for file in self._files:

@@ -191,16 +191,25 @@ def log_slope(depths: npt.ArrayLike, scales: npt.ArrayLike) -> Estimate:
             "`depths` and `scales` must be vectors of one length. "
             f"Received: shapes {x.shape} and {y.shape}"
         )
-    usable = np.isfinite(y) & (y > 0)
-    x, y = x[usable], np.log(y[usable])
-    if len(x) < 2 or np.ptp(x) == 0:
-        return Estimate(math.nan, math.nan)
-    x, y = x - x.mean(), y - y.mean()
-    slope = float(x @ y / (x @ x))
-    residuals = y - slope * x
-    freedom = len(x) - 2
-    variance = float(residuals @ residuals) / freedom if freedom else math.nan
-    return Estimate(slope, math.sqrt(variance / float(x @ x)))
+    slope, error = log_slopes(x, y[:, None])
+    return Estimate(float(slope[0]), float(error[0]))
+
+
+@_silent
+def log_slopes(depths: Any, scales: Any) -> tuple[Any, Any]:
+    """`log_slope` of every column of `(depths, series)`, in one go."""
+    weights = np.isfinite(scales) & (scales > 0)
+    logs = np.log(np.where(weights, scales, 1.0))
+    count = weights.sum(axis=0)
+    x = depths[:, None] - weights.T @ depths / count
+    x *= weights
+    y = weights * (logs - logs.sum(axis=0) / count)
+    spread = (x * x).sum(axis=0)
+    slopes = (x * y).sum(axis=0) / spread
+    residuals = y - slopes * x
+    variance = (residuals * residuals).sum(axis=0) / (count - 2)
+    # Two points leave no residual, and one, or several at one depth, no slope.
+    return slopes, np.where(count > 2, np.sqrt(variance / spread), math.nan)
 
 
 def statistics_of(orders: Sequence[float], tail_index: bool) -> list[tuple[str, float | None]]:
@@ -217,17 +226,19 @@ def scaled_norms(signal: Any, kind: str, xp: Any) -> Any:
     Samples come last because that is the longer axis where there are no positions, and sums over a
     last axis of one element take three times as long (compiled by XLA, on a CPU).
     """
-    shape = xp.shape(signal)
-    units = 1 if kind == "unit" or len(shape) == 1 else shape[-1]
-    magnitudes = xp.abs(xp.reshape(signal, (shape[0], -1, units)))
-    if isinstance(units, int) and units == 1:
-        return xp.swapaxes(magnitudes[..., 0], 0, 1)
-    # The square of 1e20 is no float32 and that of 1e-23 is zero: a signal that explodes or
-    # vanishes is what this is here to see.
-    largest = xp.max(magnitudes, axis=-1)
-    scale = xp.clip(largest, *_DIVISORS)
-    norms = scale * xp.sqrt(xp.mean(xp.square(magnitudes / scale[..., None]), axis=-1))
-    return xp.swapaxes(norms, 0, 1)
+    if kind == "unit" or len(signal.shape) == 1:
+        signal = signal[..., None]
+    magnitudes = xp.abs(signal)
+    if signal.shape[-1] == 1:
+        norms = magnitudes[..., 0]
+    else:
+        # The square of 1e20 is no float32 and that of 1e-23 is zero: a signal that explodes or
+        # vanishes is what this is here to see.
+        scale = xp.clip(xp.max(magnitudes, axis=-1), *_DIVISORS)
+        norms = scale * xp.sqrt(xp.mean(xp.square(signal / scale[..., None]), axis=-1))
+    if len(norms.shape) == 1:
+        return norms[None]
+    return xp.transpose(xp.reshape(norms, (norms.shape[0], -1)))
 
 
 def summarize(

@@ -160,9 +160,7 @@ class Measurement:
                 with recording(recorder):
                     prediction = self._call_model(data.x, training)
                 if self.gradients:
-                    loss = self.model.compute_loss(
-                        data.x, data.y, prediction, data.sample_weight, training=training
-                    )
+                    loss = self._loss(data, prediction, training)
         self._seen = dict.fromkeys([*recorder.paths, *(v.path for v in self.trainable)])
         self.rows = _numbered(recorder.rows)
         return loss, recorder.norms
@@ -208,6 +206,17 @@ class Measurement:
             raise ValueError(
                 f"`probe` must fit the model, which takes {_inputs_of(self.model)}. "
                 f"Received: probe of shape {shapes}\n{error}"
+            ) from error
+
+    def _loss(self, data: Data, prediction: Any, training: bool) -> Any:
+        x, y, sample_weight = data
+        try:
+            return self.model.compute_loss(x, y, prediction, sample_weight, training=training)
+        except Exception as error:
+            shapes = keras.tree.map_structure(np.shape, self.data.y)
+            raise ValueError(
+                "The targets of `probe` must fit the loss of the model. "
+                f"Received: y of shape {shapes}\n{error}"
             ) from error
 
     def _check_selection(self) -> None:

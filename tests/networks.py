@@ -112,6 +112,7 @@ class Subclassed(keras.Model):
 
     def __init__(self):
         super().__init__()
+        self.kernel = 3  # somebody's own attribute, and no kernel
         self.block = Block(8)
         self.dropout = layers.Dropout(0.2)
         self.head = layers.Dense(3)

@@ -74,8 +74,9 @@ TRAININGS = {
 }
 
 
-@pytest.mark.parametrize("name", TRAININGS)
-@pytest.mark.parametrize("every", ["epoch", 3])
+@pytest.mark.parametrize(
+    ("name", "every"), [*((name, 3) for name in TRAININGS), ("mlp with dropout", "epoch")]
+)
 def test_training_is_bit_identical(name, every):
     build, options = TRAININGS[name]
     if "steps_per_execution" in options and BACKEND == "torch":
@@ -240,9 +241,9 @@ def test_several_fits_continue_and_another_model_starts_afresh():
     fit(model, logger, epochs=2)
     assert [record.step for record in logger.records] == [0, 5, 10, 15]
     assert logger._measurement is measurement  # traced once
-    model.compile("sgd", "mae")  # whose steps start at zero again
+    model.compile("sgd", "mae")  # the steps of the optimizer start at zero again
     fit(model, logger)
-    assert [record.step for record in logger.records] == [0, 5, 10, 15, 20]
+    assert [record.step for record in logger.records] == [0, 5, 10, 15, 15, 20]
     fit(compiled(), logger)
     assert [record.step for record in logger.records] == [0, 5]
 
@@ -344,6 +345,24 @@ def test_a_dictionary_of_inputs_survives_serialization():
     saved = keras.saving.serialize_keras_object(MomentLogger(dictionary.x))
     other = keras.saving.deserialize_keras_object(json.loads(json.dumps(saved)))
     np.testing.assert_equal(other.probe, dictionary.x)
+
+
+def test_keras_tuner_copies_it_and_keeps_what_it_logs(tmp_path):
+    import keras_tuner
+
+    key = "activations/slope/s1"
+    tuner = keras_tuner.RandomSearch(
+        lambda hp: compiled(optimizer=keras.optimizers.SGD(hp.Float("rate", 1e-3, 1e-2))),
+        objective=keras_tuner.Objective(key, "max"),
+        max_trials=2,
+        directory=tmp_path,
+    )
+    logger = MomentLogger(X)
+    tuner.search(X, Y, epochs=2, verbose=0, callbacks=[logger])
+    assert not logger.records  # the tuner trains with copies
+    for trial in tuner.oracle.get_best_trials(2):
+        assert trial.score == trial.metrics.get_best_value(key)
+        assert len(trial.metrics.get_history(f"{key}")) == 1
 
 
 def test_a_failing_training_leaves_nothing_behind():
@@ -553,6 +572,8 @@ def test_a_probe_that_does_not_fit_the_model():
     refuses(
         r"which takes .*\(None, 8\).*Received: probe of shape \(40, 7\)", MomentLogger(X[:, :7])
     )
+    targets = MomentLogger((X, Y[:, :2]), quantities=("gradients",))
+    refuses(r"targets of `probe` must fit the loss.*Received: y of shape \(40, 2\)", targets)
     refuses("4 items, for a model of 1 inputs", MomentLogger((X, Y, Y, Y)))
 
 

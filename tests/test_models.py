@@ -243,9 +243,11 @@ def draws():
     return [random.random(), numpy_draw, numpy(keras.random.normal((3,)))]
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=NETWORK_IDS)
-@pytest.mark.parametrize("training", [False, True])
-def test_looking_changes_nothing(network, training):
+@pytest.mark.parametrize(
+    ("name", "training"), [*((name, True) for name in NETWORK_IDS), ("convolutional", False)]
+)
+def test_looking_changes_nothing(name, training):
+    network = NETWORKS[NETWORK_IDS.index(name)]
     model = network.build()
     model(tensors(network.x))
     model.compile("adam", "mse")
