@@ -266,7 +266,6 @@ def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
 def _jax(measurement: Measurement) -> Callable[..., Any]:
     import jax
 
-    @jax.jit
     def run(
         trainable: list[Any], others: list[Any], data: Data, scale: Any, previous: list[Any]
     ) -> Any:
@@ -282,10 +281,12 @@ def _jax(measurement: Measurement) -> Callable[..., Any]:
             _, norms = forward(trainable)
         return measurement.reduce(norms, trainable, gradients, previous)
 
+    compiled = jax.jit(run)
+
     def call(data: Data, scale: Any, previous: list[Any]) -> Any:
         trainable = [v.value for v in measurement.trainable]
         others = [v.value for v in measurement.others]
-        return run(trainable, others, data, scale, previous)
+        return compiled(trainable, others, data, scale, previous)
 
     return call
 
