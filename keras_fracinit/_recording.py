@@ -67,7 +67,7 @@ class Recorder:
             self._enclosing.pop()
             self._closed = False
         inner = self._outputs[before:]
-        for output in filter(_is_float, keras.tree.flatten(outputs)):
+        for output in filter(_is_signal, keras.tree.flatten(outputs)):
             # What a layer inside has put out, and a container passes on, is recorded already.
             if not any(output is other() for other in inner):
                 self._outputs.append(weakref.ref(output))
@@ -131,8 +131,12 @@ def norms_of(tensor: Any, kind: str) -> Any:
     return scaled_norms(ops.cast(tensor, "float32"), kind, ops)
 
 
-def _is_float(output: Any) -> bool:
-    return bool(ops.is_tensor(output)) and keras.backend.is_float_dtype(output.dtype)
+def _is_signal(output: Any) -> bool:
+    """Whether an output is floating-point samples, as many as are known before the model runs."""
+    if not (ops.is_tensor(output) and keras.backend.is_float_dtype(output.dtype)):
+        return False
+    shape = tuple(output.shape)
+    return len(shape) > 0 and None not in shape and 0 not in shape
 
 
 def _is_kernel(layer: Any, name: str) -> bool:

@@ -159,7 +159,8 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
 
     Copies (also by pickle) are new callbacks of the same configuration, without records. With
     another model the records start afresh. A layer that calls inner layers in a loop (RNN,
-    Bidirectional, TimeDistributed) is seen from outside only.
+    Bidirectional, TimeDistributed) is seen from outside only; operations that are no layers are not
+    seen, nor outputs that are not floating-point samples of a known shape.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

@@ -371,6 +371,36 @@ def test_other_threads_are_not_recorded():
     assert len(measurement.rows) == 1
 
 
+class Odd(keras.layers.Layer):
+    """Puts out samples, and what has no statistics: integers, a number, no units."""
+
+    def call(self, inputs):
+        return inputs, keras.ops.cast(inputs, "int32"), keras.ops.sum(inputs), inputs[:, :0]
+
+
+def test_outputs_that_are_no_samples_are_left_out():
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, Odd()(inputs)[0])
+    measurement, _ = measure(model, np.ones((4, 3), "float32"))
+    assert len(measurement.rows) == 1
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="Shapes are static elsewhere.")
+def test_outputs_of_unknown_shape_are_left_out():
+    import tensorflow as tf
+
+    class Mask(keras.layers.Layer):
+        def call(self, inputs):
+            return tf.boolean_mask(inputs, inputs[:, 0] > 0)
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), Mask()])
+    measurement, _ = measure(model, np.ones((4, 3), "float32"))
+    assert [row.layer for row in measurement.rows] == [model.layers[0].path]
+
+
 def test_layers_are_selected_by_name_path_and_pattern():
     network = NETWORKS[NETWORK_IDS.index("subclassed")]
     model = network.build()
