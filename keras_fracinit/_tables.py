@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from keras_fracinit._records import COLUMNS
 from keras_fracinit._validation import check_choice, check_integer, check_real
-from keras_fracinit.callbacks import COLUMNS
 
 _LABELS = {
     "s_scale": "s-scale",

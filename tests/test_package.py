@@ -19,7 +19,7 @@ PACKAGE = ROOT / "keras_fracinit"
 ORDER = [
     *("_validation", "laws", "moments", "estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
-    *("_probe", "_files", "callbacks", "_tables", "plots"),
+    *("_probe", "_files", "_records", "callbacks", "_tables", "plots"),
 ]
 
 
