@@ -17,6 +17,14 @@ on_jax = pytest.mark.skipif(
 X = np.random.default_rng(0).standard_normal((32, 16)).astype("float32")
 
 
+def mirrored():
+    """Two replicas, without collective operations: their keys clash in one process."""
+    import tensorflow as tf
+
+    reduction = tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
+
+
 def train(case, distribution, seed):
     options = {"distribution": distribution, "seed": seed}
     model = keras.Sequential(
@@ -40,9 +48,7 @@ def train(case, distribution, seed):
 @pytest.mark.parametrize("distribution", ["untruncated_normal", "orthogonal"])
 @every_case
 def test_mirrored_strategy_gives_replicas_equal_kernels(case, distribution, seed):
-    import tensorflow as tf
-
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    strategy = mirrored()
     assert strategy.num_replicas_in_sync == 2
     with strategy.scope():
         model, initial = train(case, distribution, seed)
@@ -134,12 +140,10 @@ def assert_same_moments(distributed, alone):
 
 @on_tensorflow
 def test_moments_under_mirrored_strategy_are_those_of_one_device(tmp_path):
-    import tensorflow as tf
-
     alone = moments_of_training(tmp_path / "alone.csv")
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
-        mirrored = moments_of_training(tmp_path / "mirrored.csv")
-    assert_same_moments(mirrored, alone)
+    with mirrored().scope():
+        replicated = moments_of_training(tmp_path / "mirrored.csv")
+    assert_same_moments(replicated, alone)
 
 
 @on_jax
