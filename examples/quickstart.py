@@ -62,6 +62,7 @@ with silence():
     from keras_fracinit.estimators import s_scale
 
 DEPTH, WIDTH = 20, 64
+SHAPES = [(784, WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)  # of the hidden kernels
 BATCH, LEARNING_RATE = 128, 0.01
 CHANCE = 0.2  # a run whose training accuracy exceeds it in no epoch "never left chance"
 ORDER = 1.0  # s of the output layer and of the scale in the pictures
@@ -160,11 +161,10 @@ def train(method: str, seed: int, epochs: int) -> Run:
 
 def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
     """The s-scale of every layer over that of the images: networks x depth."""
-    shapes = [(images.shape[1], WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)
     rows = []
     for _ in draws:
         signals = [images]
-        for shape in shapes:
+        for shape in SHAPES:
             kernel = keras.initializers.get(initializer)(shape)
             signals.append(np.maximum(signals[-1] @ keras.ops.convert_to_numpy(kernel), 0.0))
         scale = np.array([s_scale(signal, ORDER).value for signal in signals])
@@ -220,10 +220,9 @@ def draw_picture(measured: dict[str, Array], path: Path) -> None:
 def draw_training(runs: list[Run], path: Path) -> None:
     """The signal in every layer during training, of He and of ours, beside the theory at step 0."""
     images = load_digits()[2][:PROBE]
-    shapes = [(images.shape[1], WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)
     logits = FracLinear(s=ORDER).describe((WIDTH, 10))
     histories = {run.method: run.history for run in runs if run.history is not None}
-    theory = {m: [*map(FracReLU(s=s).describe, shapes), logits] for m, s, _ in PANELS}
+    theory = {m: [*map(FracReLU(s=s).describe, SHAPES), logits] for m, s, _ in PANELS}
     figure = plots.compare(
         {method: histories[method] for method, _, _ in PANELS},
         order=ORDER,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import itertools
-import math
 import os
 import socket
 import struct
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -43,13 +43,9 @@ class RecordFile(Generic[Record]):
         self._header, self._encode = header, encode
         self._written = 0
         self._warned = False
-        try:
+        with _must_be_writable(argument, path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._append(b"")
-        except OSError as error:
-            raise ValueError(
-                f"`{argument}` must be writable. Received: {argument}={str(path)!r} ({error})"
-            ) from error
 
     def write(self, records: Sequence[Record]) -> None:
         """Appends those of all the records of this run that are not in the file yet."""
@@ -99,13 +95,8 @@ def csv_file(
     """
     header = _csv_bytes([columns])
     if path.is_file():
-        try:
-            with path.open("r+b") as file:
-                _cut_unfinished_row(file, header, path)
-        except OSError as error:
-            raise ValueError(
-                f"`path` must be writable. Received: path={str(path)!r} ({error})"
-            ) from error
+        with _must_be_writable("path", path), path.open("r+b") as file:
+            _cut_unfinished_row(file, header, path)
     return RecordFile(path, header, lambda record: _csv_bytes(rows(record)), "path")
 
 
@@ -133,6 +124,16 @@ def events_file(
         return _frame(_double(1, wall_time) + _key(2, 0) + _varint(step) + _bytes(5, summary))
 
     return RecordFile(folder / name, header, encode, "log_dir")
+
+
+@contextmanager
+def _must_be_writable(argument: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"`{argument}` must be writable. Received: {argument}={str(path)!r} ({error})"
+        ) from error
 
 
 def _csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
@@ -174,9 +175,7 @@ def _double(field: int, value: float) -> bytes:
 
 
 def _float(field: int, value: float) -> bytes:
-    # A float64 beyond float32 is an error to struct, but infinity to every reader.
-    representable = not math.isfinite(value) or abs(value) < 3.4e38
-    return _key(field, 5) + struct.pack("<f", value if representable else math.inf * value)
+    return _key(field, 5) + struct.pack("<f", value)
 
 
 def _varint(value: int) -> bytes:

@@ -22,7 +22,7 @@ _LABELS = {
     "tail_index": "tail index",
 }
 _LONGEST = 24  # characters in the label of a layer
-LOST = ("≤ 0", "nan or infinite")  # what has no place on a scale
+NOT_POSITIVE, NOT_FINITE = "≤ 0", "nan or infinite"  # what has no place on a scale
 
 
 class Table(NamedTuple):
@@ -67,7 +67,7 @@ def select(history: Any, statistic: str, order: float, quantity: str) -> Table:
     value, stderr = (wide[column].to_numpy(float) for column in ("value", "stderr"))
     finite, recorded = np.isfinite(value), wide["recorded"].notna().to_numpy()
     zero = finite & (value <= 0.0) & (statistic == "s_scale")
-    lost = dict(zip(LOST, (zero, recorded & ~finite), strict=True))
+    lost = {NOT_POSITIVE: zero, NOT_FINITE: recorded & ~finite}
     value = np.ma.masked_where(zero | ~finite, value)
     steps = [int(step) for step in wide["value"].columns]
     return Table(statistic, label, _names(list(layers)), steps, value, stderr, lost)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterable
 from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
 
 # The widths for which the moments are checked against 40-digit arithmetic.
 MAX_WIDTH = 10**7
@@ -55,4 +58,35 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         options = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {options}. Received: {name}={value!r}")
+    return value
+
+
+def check_several(name: str, values: object) -> list[Any]:
+    """The items of a sequence that is not empty and no string."""
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise TypeError(
+            f"`{name}` must be a sequence. Received: {name}={values!r} (of type {type(values)})"
+        )
+    several = list(values)
+    if not several:
+        raise ValueError(f"`{name}` must not be empty. Received: {name}={values}")
+    return several
+
+
+def check_path(name: str, path: object) -> Path:
+    """A string or path object as a path."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(
+            f"`{name}` must be a path. Received: {name}={path!r} (of type {type(path)})"
+        )
+    return Path(path)
+
+
+def check_type(name: str, value: object, kind: type) -> Any:
+    """`value` if it is of this type."""
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"`{name}` must be a {kind.__name__}. "
+            f"Received: {name}={value!r} (of type {type(value)})"
+        )
     return value

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,7 +13,14 @@ import keras
 from keras_fracinit._files import RecordFile, csv_file, events_file
 from keras_fracinit._probe import probe_arrays, probe_data
 from keras_fracinit._records import COLUMNS, Layout, Record
-from keras_fracinit._validation import check_choice, check_integer, check_order
+from keras_fracinit._validation import (
+    check_choice,
+    check_integer,
+    check_order,
+    check_path,
+    check_several,
+    check_type,
+)
 from keras_fracinit.estimators import KINDS
 from keras_fracinit.models import QUANTITIES, Measurement, Request
 
@@ -131,18 +136,17 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         log_dir: Any = None,
     ) -> None:
         super().__init__()
+        quantities = check_several("quantities", quantities)
+        if layers is not None:
+            names = check_several("layers", layers)
+            layers = _distinct(check_type("layers", name, str) for name in names)
         self.request = Request(
-            _distinct(
-                check_choice("quantities", name, QUANTITIES)
-                for name in _several("quantities", quantities)
-            ),
-            _distinct(map(check_order, _several("orders", orders))),
-            check_choice("kind", kind, KINDS),
-            None
-            if layers is None
-            else _distinct(_checked("layers", name, str) for name in _several("layers", layers)),
-            _checked("training", training, bool),
-            _checked("tail_index", tail_index, bool),
+            quantities=_distinct(check_choice("quantities", q, QUANTITIES) for q in quantities),
+            orders=_distinct(map(check_order, check_several("orders", orders))),
+            kind=check_choice("kind", kind, KINDS),
+            layers=layers,
+            training=check_type("training", training, bool),
+            tail_index=check_type("tail_index", tail_index, bool),
         )
         if every != "epoch":
             if not isinstance(every, Integral):
@@ -156,10 +160,10 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             self.on_train_batch_end = self._on_train_batch_end
         self.every = every
         if to_logs != "all":
-            _checked("to_logs", to_logs, bool)
-        self.to_logs, self.prefix = to_logs, _checked("prefix", prefix, str)
-        self.path = None if path is None else _checked_path("path", path)
-        self.log_dir = None if log_dir is None else _checked_path("log_dir", log_dir)
+            check_type("to_logs", to_logs, bool)
+        self.to_logs, self.prefix = to_logs, check_type("prefix", prefix, str)
+        self.path = None if path is None else check_path("path", path)
+        self.log_dir = None if log_dir is None else check_path("log_dir", log_dir)
         if self.path is not None and self.path.suffix != ".csv":
             raise ValueError(f"`path` must end in .csv. Received: path={str(path)!r}")
         self.probe = probe_arrays(probe)
@@ -291,31 +295,3 @@ def _restored(config: Any) -> Any:
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(values))
-
-
-def _several(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise TypeError(
-            f"`{name}` must be a sequence. Received: {name}={values!r} (of type {type(values)})"
-        )
-    several = list(values)
-    if not several:
-        raise ValueError(f"`{name}` must not be empty. Received: {name}={values}")
-    return several
-
-
-def _checked_path(name: str, path: Any) -> Path:
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            f"`{name}` must be a path. Received: {name}={path!r} (of type {type(path)})"
-        )
-    return Path(path)
-
-
-def _checked(name: str, value: Any, kind: type) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(
-            f"`{name}` must be a {kind.__name__}. "
-            f"Received: {name}={value!r} (of type {type(value)})"
-        )
-    return value

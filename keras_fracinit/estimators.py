@@ -27,8 +27,15 @@ import numpy.typing as npt
 
 from keras_fracinit._validation import check_choice, check_integer, check_order
 
-__all__ = ["Estimate", "LogNormEstimate", "TailIndex", "log_norm", "log_slope", "s_scale"]
-__all__ += ["tail_index"]
+__all__ = [
+    "Estimate",
+    "LogNormEstimate",
+    "TailIndex",
+    "log_norm",
+    "log_slope",
+    "s_scale",
+    "tail_index",
+]
 
 KINDS = ("norm", "unit")
 # Roots and products cost a fraction of the power function.

@@ -20,23 +20,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-from keras_fracinit._tables import LOST, Table, band_of, check_steps, select
+from keras_fracinit._tables import NOT_FINITE, NOT_POSITIVE, Table, band_of, check_steps, select
 from keras_fracinit._validation import check_real
 
 _COLOURS = "viridis"
 _LINE, _DIGIT = 12.0, 5.5  # points that a small tick label takes, down and across
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 # What has no colour is hatched, for no grey differs from every colour to every eye.
-_HATCHED: dict[str, tuple[str, dict[str, Any]]] = dict(
-    zip(
-        LOST,
-        (
-            ("white", {"hatch": "....", "edgecolor": "0.2", "linewidth": 0.0}),
-            ("0.82", {"hatch": "////", "edgecolor": "0.4", "linewidth": 0.0}),
-        ),
-        strict=True,
-    )
-)
+_HATCHED: dict[str, tuple[str, dict[str, Any]]] = {
+    NOT_POSITIVE: ("white", {"hatch": "....", "edgecolor": "0.2", "linewidth": 0.0}),
+    NOT_FINITE: ("0.82", {"hatch": "////", "edgecolor": "0.4", "linewidth": 0.0}),
+}
 
 
 def _norm(tables: Iterable[Table], limits: Any = None) -> Normalize | None:
