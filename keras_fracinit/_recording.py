@@ -88,22 +88,25 @@ class Recorder:
             return
 
         def record(inputs: Any) -> None:
-            self._record("preactivations", path, inputs)
+            if _is_signal(inputs):
+                self._record("preactivations", path, inputs)
 
         def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             record(inputs)
             return activation(inputs, *args, **kwargs)
 
-        if isinstance(activation, keras.layers.Layer):
-            self._activation = (activation, record)  # its own call will be seen
-        else:
-            layer.activation = watched
+        if isinstance(activation, keras.layers.Layer):  # whose own call will be seen
+            self._activation = (activation, record)
+            try:
+                yield
+            finally:
+                self._activation = None
+            return
+        layer.activation = watched
         try:
             yield
         finally:
-            self._activation = None
-            if not isinstance(activation, keras.layers.Layer):
-                layer.activation = activation
+            layer.activation = activation
 
 
 @contextmanager

@@ -396,9 +396,11 @@ def test_outputs_of_unknown_shape_are_left_out():
         def compute_output_shape(self, shape):
             return shape
 
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3), Mask()])
-    measurement, _ = measure(model, np.ones((4, 3), "float32"))
-    assert [row.layer for row in measurement.rows] == [model.layers[0].path]
+    dense = [keras.layers.Dense(3, "relu") for _ in range(2)]
+    model = keras.Sequential([keras.Input((3,)), dense[0], Mask(), dense[1]])
+    quantities = ("activations", "preactivations")
+    measurement, _ = measure(model, np.ones((4, 3), "float32"), quantities=quantities)
+    assert [row.layer for row in measurement.rows] == [dense[0].path] * 2
 
 
 def test_layers_are_selected_by_name_path_and_pattern():
