@@ -14,8 +14,10 @@ from keras_fracinit.models import Data
 LIMIT = 256  # samples
 
 
-def probe_arrays(probe: Any) -> Any:
-    """The probe, or its first batch, with NumPy arrays of at most `LIMIT` samples as its leaves.
+def probe_arrays(probe: Any, limit: int | None = None) -> Any:
+    """The probe, or its first batch, with NumPy arrays of at most `limit` samples as its leaves.
+
+    Without a `limit` it is `LIMIT`, and there is a warning where that cuts samples off.
 
     Raises:
         TypeError: If a leaf is no array.
@@ -32,13 +34,13 @@ def probe_arrays(probe: Any) -> Any:
             "The parts of `probe` must have the same number of samples. "
             f"Received: probe of shapes {shapes}"
         )
-    if sizes[0] > LIMIT:
+    if limit is None and sizes[0] > LIMIT:
         warnings.warn(
             f"`probe` holds {sizes[0]} samples; the first {LIMIT} are used, which is enough.",
             stacklevel=3,
         )
     return keras.tree.map_structure(
-        lambda leaf: None if leaf is None else leaf[:LIMIT].copy(), arrays
+        lambda leaf: None if leaf is None else leaf[: limit or LIMIT].copy(), arrays
     )
 
 

@@ -40,11 +40,11 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
     return number
 
 
-def check_order(s: object) -> float:
+def check_order(value: object, name: str = "s") -> float:
     """The order of the moment that is kept, in [0, 2]."""
-    order = check_real("s", s)
+    order = check_real(name, value)
     if not 0.0 <= order <= 2.0:
-        raise ValueError(f"`s` must satisfy 0 <= s <= 2. Received: s={s}")
+        raise ValueError(f"`{name}` must satisfy 0 <= {name} <= 2. Received: {name}={value}")
     return order
 
 

@@ -82,12 +82,13 @@ class Data(NamedTuple):
 
 
 class Measurement:
-    """The statistics of a model on a batch, by one function that is compiled once.
+    """The statistics of a model on a batch, by one function that is compiled once, if at all.
 
     Args:
         model: A Keras model. One that is not built yet is built by calling it.
         data: The batch, as NumPy arrays.
         request: What is measured.
+        compiled: Whether the function is compiled, which takes longer than a few calls of it.
 
     Calling it returns an array `(rows, request.columns, 2)` of values and standard errors, one row
     for each of `rows`. `model`, its weights and statistics, the seeds of its layers and the global
@@ -97,8 +98,11 @@ class Measurement:
         ValueError: If the model cannot be called on the data, or nothing is left to measure.
     """
 
-    def __init__(self, model: keras.Model, data: Data, request: Request) -> None:
+    def __init__(
+        self, model: keras.Model, data: Data, request: Request, compiled: bool = True
+    ) -> None:
         self.model, self.data, self.request = model, data, request
+        self.compiled = compiled
         if not model.built:
             self._call_model(keras.tree.map_structure(lambda array: array[:1], data.x), False)
         self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
@@ -259,8 +263,10 @@ def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
             _, norms = measurement.forward(trainable, others, data)
         return measurement.reduce(norms, trainable, gradients, previous)
 
-    compiled: Callable[..., Any] = tf.function(run, autograph=False)
-    return compiled
+    function: Callable[..., Any] = (
+        tf.function(run, autograph=False) if measurement.compiled else run
+    )
+    return function
 
 
 def _jax(measurement: Measurement) -> Callable[..., Any]:
@@ -281,12 +287,12 @@ def _jax(measurement: Measurement) -> Callable[..., Any]:
             _, norms = forward(trainable)
         return measurement.reduce(norms, trainable, gradients, previous)
 
-    compiled = jax.jit(run)
+    function = jax.jit(run) if measurement.compiled else run
 
     def call(data: Data, scale: Any, previous: list[Any]) -> Any:
         trainable = [v.value for v in measurement.trainable]
         others = [v.value for v in measurement.others]
-        return compiled(trainable, others, data, scale, previous)
+        return function(trainable, others, data, scale, previous)
 
     return call
 
