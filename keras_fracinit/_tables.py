@@ -1,4 +1,7 @@
-"""What a picture shows of a history: one statistic as a table of layers x steps, and its theory."""
+"""What a picture shows.
+
+Of a history: one statistic as a table of layers x steps, and its theory. Of a search: its scores.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,10 @@ _LABELS = {
 }
 _LONGEST = 24  # characters in the label of a layer
 NOT_POSITIVE, NOT_FINITE = "≤ 0", "nan or infinite"  # what has no place on a scale
+_STATUSES = ("completed", "diverged", "collapsed", "failed")
+# The columns of the results of a search that are no hyperparameters.
+_OUTCOMES = ("score", "status", "slope_initial", "slope_final", "spread_initial", "spread_final")
+_RESULTS = ("trial", "execution", "seed", *_OUTCOMES)
 
 
 class Table(NamedTuple):
@@ -39,6 +46,17 @@ class Table(NamedTuple):
     @property
     def log(self) -> bool:
         return self.statistic == "s_scale"
+
+
+class Search(NamedTuple):
+    """The executions of a search, as frames with the columns trial, order, score, status."""
+
+    score: str  # its name
+    rising: bool  # the score gets worse upwards
+    completed: pd.DataFrame
+    medians: pd.DataFrame  # of the completed ones of each trial, nan where there are none
+    reference: pd.DataFrame  # the completed ones of the reference
+    lost: pd.DataFrame  # the others, with their legend
 
 
 def select(history: Any, statistic: str, order: float, quantity: str) -> Table:
@@ -131,3 +149,45 @@ def band_of(theory: Any, start: Any, table: Table) -> Any:
     drift, spread = np.cumsum(moments[0]), 2.0 * np.sqrt(np.cumsum(moments[1] ** 2))
     with np.errstate(over="ignore"):
         return start * np.exp([drift, drift - spread, drift + spread])
+
+
+def search_of(results: Any, order: Any) -> Search:
+    rows, attrs = _check_results(results, order), results.attrs
+    done, theirs = rows["status"] == "completed", rows["trial"] == "reference"
+    # A file does not tell the direction, but the penalties do.
+    guess = "min" if rows["score"][~done].median() > rows["score"][done].median() else "max"
+    rising = attrs.get("direction", guess) == "min"
+    rows["score"] = rows["score"].where(done)
+    trials = rows[~theirs].groupby("trial", sort=False)
+    medians = trials.agg({"order": "first", "score": "median"})
+    # Assigned first: a frame without rows would take those of the column.
+    legend = rows["status"].mask(theirs, "reference, " + rows["status"])
+    lost = rows.assign(legend=legend)[~done]
+    completed, reference = rows[done & ~theirs], rows[done & theirs]
+    score = str(attrs.get("objective", "score"))
+    return Search(score, rising, completed, medians, reference, lost)
+
+
+def _check_results(results: Any, order: Any) -> pd.DataFrame:
+    """The rows that have an order and an outcome."""
+    if not isinstance(results, pd.DataFrame):
+        raise TypeError(f"`results` must be a DataFrame. Received: results={type(results)}")
+    columns = list(results.columns)
+    if lacking := [name for name in ("trial", "score", "status") if name not in columns]:
+        rule = f"`results` must have the columns trial, score and status, and lacks {lacking}"
+        raise ValueError(f"{rule}. Received: results.columns={columns}")
+    # A number that no trial has is a column of None.
+    numbers = {*results.select_dtypes("number"), *results.columns[results.isna().all()]}
+    check_choice("order", order, [n for n in columns if n in numbers and n not in _RESULTS])
+    value, score = (results[name].to_numpy(float, na_value=np.nan) for name in (order, "score"))
+    trial, status = (results[name].astype(str).to_numpy(object) for name in ("trial", "status"))
+    status[(status == "completed") & ~np.isfinite(score)] = "diverged"
+    rows = pd.DataFrame({"trial": trial, "order": value, "score": score, "status": status})
+    rows = rows[rows["order"].notna()]
+    if rows.empty:
+        rule = f"`results` must have a row where {order!r} is a number"
+        raise ValueError(f"{rule}. Received: {len(results)=}")
+    if not (rows["status"] == "completed").any():
+        rule = "`results` must have a completed execution"
+        raise ValueError(f"{rule}. Received: status={rows['status'].value_counts().to_dict()}")
+    return rows[rows["status"].isin(_STATUSES)]

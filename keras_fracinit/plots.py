@@ -1,4 +1,4 @@
-"""Pictures of a history: heat maps of layers x steps, and profiles against depth.
+"""Pictures of a history (heat maps of layers x steps, profiles against depth) and of a search.
 
 A history is the frame `MomentLogger.history`, or what `pandas.read_csv` makes of its file. Of rows
 that give the same number twice the last counts; rows without a layer are left out. Nothing here is
@@ -17,10 +17,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
-from keras_fracinit._tables import NOT_FINITE, NOT_POSITIVE, Table, band_of, check_steps, select
+from keras_fracinit._tables import (
+    NOT_FINITE,
+    NOT_POSITIVE,
+    Search,
+    Table,
+    band_of,
+    check_steps,
+    search_of,
+    select,
+)
 from keras_fracinit._validation import check_real
 
 _COLOURS = "viridis"
@@ -31,6 +40,10 @@ _HATCHED: dict[str, tuple[str, dict[str, Any]]] = {
     NOT_POSITIVE: ("white", {"hatch": "....", "edgecolor": "0.2", "linewidth": 0.0}),
     NOT_FINITE: ("0.82", {"hatch": "////", "edgecolor": "0.4", "linewidth": 0.0}),
 }
+
+_OURS, _THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
+_CROSSES = {"diverged": "x", "collapsed": "+", "failed": "1"}
+_CROSS, _STRIP = 0.04, 0.25  # from cross to cross, and all of them at most, in heights of the axes
 
 
 def _norm(tables: Iterable[Table], limits: Any = None) -> Normalize | None:
@@ -125,11 +138,15 @@ def _draw_profile(axes: Axes, table: Table, steps: list[int], band: Any) -> None
         axes.yaxis.set(major_locator=locator, major_formatter="{x:g}", minor_formatter="")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("depth" if band is None else "depth (0: the input)")
-    place: dict[str, Any] = {"loc": "best"}
+    _add_legend(axes, handles, [handle.get_label() for handle in handles])
+
+
+def _add_legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
+    place: dict[str, Any] = {"loc": "best", **_LEGEND, "frameon": True, "edgecolor": "none"}
     if axes.figure.get_layout_engine() is not None:  # which makes room below
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 4.5}
-        place["ncols"] = 2
-    axes.legend(handles=handles, **place, **_LEGEND)
+        place |= {"ncols": 2, **_LEGEND}
+    axes.legend(handles, labels, **place)
 
 
 def _draw_runs(tables: dict[str, Table], profiles: list[Any], title: str) -> Figure:
@@ -150,6 +167,54 @@ def _draw_runs(tables: dict[str, Table], profiles: list[Any], title: str) -> Fig
     if norm:
         _add_colorbar(mesh, first, list(upper))
     return figure
+
+
+def _draw_search(axes: Axes, search: Search, order: str) -> None:
+    keys: dict[str, Any] = {}
+    points: dict[str, Any] = {"linestyle": "none", "alpha": 0.4, "markeredgewidth": 0.0}
+    if len(search.completed):
+        x, y = search.completed["order"], search.completed["score"]
+        (keys["completed execution"],) = axes.plot(x, y, marker="o", color=_OURS, **points)
+        # Equal orders share a vertex, and nan, of a trial without a score, breaks the line.
+        middle = search.medians.groupby("order")["score"].median()
+        (line,) = axes.plot(middle.index, middle, color=_OURS, linewidth=1.2)
+        x, y = search.medians["order"], search.medians["score"]
+        (dot,) = axes.plot(x, y, "o", color=_OURS, markersize=5.0, markeredgecolor="white")
+        keys["their median in each trial"] = (line, dot)
+    if len(search.reference):
+        x, y = search.reference["order"], search.reference["score"]
+        line = axes.axhline(y.median(), color=_THEIRS, linestyle="--")
+        (dot,) = axes.plot(x, y, marker="D", color=_THEIRS, **points)
+        value = x.iloc[0]
+        he = " (He)" if value == 2.0 else ""
+        keys[f"reference: {order} = {value:g}{he}"] = (line, dot)
+    if len(search.lost):
+        keys |= _draw_lost(axes, search)
+    _add_legend(axes, list(keys.values()), list(keys))
+
+
+def _draw_lost(axes: Axes, search: Search) -> dict[str, Any]:
+    """Crosses in a strip of their own at the worse edge, stacked where the order is the same."""
+    rank = search.lost.groupby("order").cumcount() + 1
+    step = min(_CROSS, _STRIP / rank.max())
+    strip = step * (rank.max() + 1)
+    # Asking settles the limits, which a transform does not wait for.
+    if axes.get_ylim() and axes.get_autoscaley_on():
+        beyond, to_data = strip / (1.0 - strip), axes.transAxes + axes.transData.inverted()
+        edge = to_data.transform((0.0, 1.0 + beyond if search.rising else -beyond))[1]
+        axes.set_ylim(**{"top" if search.rising else "bottom": edge}, auto=None)
+    height, corner = step * rank, (0.0, 0.0)
+    if search.rising:
+        height, corner = 1.0 - height, (0.0, 1.0 - strip)
+    axes.add_patch(Rectangle(corner, 1.0, strip, transform=axes.transAxes, color="0.94", zorder=0))
+    style: dict[str, Any] = {"linestyle": "none", "transform": axes.get_xaxis_transform()}
+    keys = {}
+    for legend, rows in search.lost.groupby("legend"):
+        style["color"] = _THEIRS if legend.startswith("reference") else "0.25"
+        style["marker"] = _CROSSES[rows["status"].iloc[0]]
+        (key,) = axes.plot(rows["order"], height[rows.index], scaley=False, **style)
+        keys[f"{legend} ({len(rows)})"] = key
+    return keys
 
 
 def _height(table: Table) -> float:
@@ -289,3 +354,44 @@ def compare(
             error.add_note(f"In the run {name!r}.")
             raise
     return _draw_runs(tables, profiles, quantity)
+
+
+def score_by_order(results: pd.DataFrame, order: str = "s", ax: Axes | None = None) -> Axes:
+    """The score of a search against the order s of its initializers, and that of the reference.
+
+    Points are completed executions, diamonds those of the reference, whose median is the dashed
+    line. The solid line joins the medians of the trials, in order of s; where trials share one it
+    goes through the median of their medians.
+
+    What an execution that diverged or collapsed scored is a penalty, no measurement. It is a cross
+    in the grey strip at the worse edge, which has no scale, as is a failed one; the counts are in
+    the legend. Medians are over the completed executions alone, so crosses beside a median say that
+    it flatters; where nothing has completed the line is broken.
+
+    Args:
+        results: What `tuner.results` returns, or `pandas.read_csv` makes of its file. Left out are
+            rows without an order (inactive, in a conditional search) and trials still running.
+            Where `results.attrs` (which a file loses) has no "direction", less is better if the
+            penalties are above the scores, and otherwise more.
+        order: The hyperparameter across, a column of numbers.
+        ax: The axes to draw on, and to return. Defaults to new ones in a figure of their own.
+
+    Returns:
+        The axes.
+
+    Raises:
+        TypeError: If `results` is no DataFrame.
+        ValueError: If it lacks a column, or has no completed execution with an order.
+
+    Example:
+
+    >>> rows = [("0", 0.8, 0.91, "completed"), ("reference", 2.0, 0.87, "completed")]
+    >>> ax = score_by_order(pd.DataFrame(rows, columns=["trial", "s", "score", "status"]))
+    >>> ax.get_legend().get_texts()[-1].get_text()
+    'reference: s = 2 (He)'
+    """
+    search = search_of(results, order)
+    axes = ax or Figure(figsize=(7.0, 4.5), layout="constrained").subplots()
+    _draw_search(axes, search, order)
+    axes.set(xlabel=order, ylabel=search.score)
+    return axes
