@@ -1,0 +1,160 @@
+"""Search the order s that suits a deep, narrow network: in one process, or in many.
+
+    python search.py                                      # alone
+    python supervise.py --workers 2 -- python search.py   # a chief and two workers
+
+12 ReLU layers of 16 units without normalisation learn scikit-learn's 8 x 8 digits.
+This script does not know how many take part. KerasTuner reads from KERASTUNER_TUNER_ID,
+KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT whether this process searches alone, is the chief,
+who hands out the trials and trains nothing, or a worker. Started again, it goes on from what its
+folder holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# One thread for each process: small matrices gain nothing from more, and workers fill the cores.
+# All of this has to be said before the backend is imported.
+for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """TensorFlow writes to the descriptor of stderr on import, whatever its log level."""
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+
+
+with silence():
+    import keras
+    import keras_tuner
+    from rich.console import Console
+    from rich.table import Table
+    from sklearn.datasets import load_digits
+
+    from keras_fracinit.tuner import FracInitHyperModel, results
+
+DEPTH, WIDTH = 12, 16
+BATCH = 64
+PROJECT = "digits"  # the folder in the directory, the same for every process
+
+
+def build(hp: Any) -> keras.Model:
+    """Plain Keras: it is `FracInitHyperModel` that makes the order of the kernels tunable."""
+    hidden = [
+        keras.layers.Dense(WIDTH, activation="relu", kernel_initializer="he_normal")
+        for _ in range(DEPTH)
+    ]
+    model = keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])
+    model.compile(
+        keras.optimizers.Adam(hp.Float("learning_rate", 1e-3, 1e-1, sampling="log")),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def make_tuner(arguments: argparse.Namespace) -> keras_tuner.Tuner:
+    options = {
+        "objective": "val_accuracy",
+        "executions_per_trial": arguments.executions,
+        "seed": 1,  # 0 would mean none
+        # A trial that loses the chief while it reports has failed, in KerasTuner's eyes.
+        "max_retries_per_trial": 2,
+        "directory": arguments.directory,
+        "project_name": PROJECT,
+        # Never overwrite=True: every process would delete the folder of all.
+    }
+    hypermodel = FracInitHyperModel(build, low=0.0, high=2.0, seed=0)
+    if arguments.tuner == "hyperband":
+        return keras_tuner.Hyperband(hypermodel, max_epochs=arguments.epochs, **options)
+    tuners = {
+        "random": keras_tuner.RandomSearch,
+        "bayesian": keras_tuner.BayesianOptimization,
+    }
+    return tuners[arguments.tuner](hypermodel, max_trials=arguments.trials, **options)
+
+
+def resume(project: Path) -> None:
+    """Makes KerasTuner go on from what the folder holds, whoever wrote it.
+
+    It does so if there is a file `<tuner id>.json`, in which there is never more than "{}", and
+    otherwise begins at trial 0 on top of the old ones: a chief would bury a search that was begun
+    alone. And since it does not write files at one stroke, a process killed at that moment leaves
+    an empty one, with which it can never start again.
+    """
+    if (project / "oracle.json").exists():
+        name = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
+        (project / f"{name}.json").write_text("{}")
+
+
+def print_results(tuner: keras_tuner.Tuner) -> None:
+    """A row for each trial, the best first."""
+    frame = results(tuner)
+    objective, smallest_first = frame.attrs["objective"], frame.attrs["direction"] == "min"
+    trials = frame.groupby("trial")
+    table = Table(
+        title=f"{len(trials)} trials with {len(frame)} executions",
+        caption="slope: of the log-norm over depth before training, in nats per layer",
+    )
+    for column in ("trial", "s", "learning rate", objective, "of each execution", "slope"):
+        table.add_column(column, justify="right")
+    for trial in trials["score"].mean().sort_values(ascending=smallest_first).index:
+        runs = trials.get_group(trial)
+        mean = runs[["s", "learning_rate", "score", "slope_initial"]].mean()
+        scores = ", ".join(f"{score:.3f}" for score in runs["score"])
+        numbers = (f"{mean['s']:.3f}", f"{mean['learning_rate']:.4f}", f"{mean['score']:.3f}")
+        table.add_row(trial, *numbers, scores, f"{mean['slope_initial']:+.3f}")
+    Console().print(table)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--directory", type=Path, default="output/tuning", help="shared by all")
+    parser.add_argument("--tuner", choices=("random", "bayesian", "hyperband"), default="random")
+    parser.add_argument("--trials", type=int, default=4, help="Hyperband counts for itself")
+    parser.add_argument("--executions", type=int, default=2, help="of each trial")
+    parser.add_argument("--epochs", type=int, default=8, help="of each execution")
+    arguments = parser.parse_args()
+    if min(arguments.trials, arguments.executions, arguments.epochs) < 1:
+        parser.error("--trials, --executions and --epochs must be at least 1")
+    return arguments
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    images, labels = load_digits(return_X_y=True)
+    images = (images / 8.0 - 1.0).astype("float32")
+    resume(arguments.directory / PROJECT)
+    tuner = make_tuner(arguments)
+    tuner.search(
+        images[:1400],
+        labels[:1400],
+        validation_data=(images[1400:], labels[1400:]),
+        epochs=arguments.epochs,
+        batch_size=BATCH,
+        # Not only for silence: the display of a chief that was started again does not know the
+        # trials that its predecessor handed out, and fails when they end.
+        verbose=0,
+    )
+    name = os.environ.get("KERASTUNER_TUNER_ID")
+    if name is None or "chief" in name:  # as KerasTuner decides it
+        print_results(tuner)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
