@@ -126,6 +126,13 @@ def events_file(
     return RecordFile(folder / name, header, encode, "log_dir")
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file, so that a process killed at any moment leaves the old one or the new."""
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    unfinished.write_text(text)
+    os.replace(unfinished, path)
+
+
 @contextmanager
 def _must_be_writable(argument: str, path: Path) -> Iterator[None]:
     try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ import keras
 import keras_tuner
 import numpy as np
 
+from keras_fracinit._files import write_whole
 from keras_fracinit._probe import probe_arrays, probe_data
 from keras_fracinit.estimators import log_slope
 from keras_fracinit.models import Measurement, Request
@@ -68,11 +68,8 @@ class Execution:
     message: str = ""
 
     def save(self, folder: str) -> None:
-        """Whole or not at all: a process may be killed at any moment."""
         path = Path(folder) / f"execution_{self.execution}.json"
-        unfinished = path.with_suffix(f".{os.getpid()}.tmp")
-        unfinished.write_text(json.dumps(asdict(self), indent=1))
-        os.replace(unfinished, path)
+        write_whole(path, json.dumps(asdict(self), indent=1))
 
     def metrics(self) -> Logs:
         """What KerasTuner keeps of it among the metrics of the trial."""

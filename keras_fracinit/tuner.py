@@ -20,6 +20,7 @@ from keras import optimizers
 
 from keras_fracinit._hypermodel import FracInitHyperModel
 from keras_fracinit._orders import frac_initializer, order
+from keras_fracinit._resuming import resumable
 from keras_fracinit._trials import COMPLETED, Execution, epochs_of, score_of
 from keras_fracinit._validation import check_integer, check_real, check_several, check_type
 from keras_fracinit.activations import law_of
@@ -27,7 +28,15 @@ from keras_fracinit.activations import law_of
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FracInitHyperModel", "FracMLP", "frac_initializer", "order", "reference", "results"]
+__all__ = [
+    "FracInitHyperModel",
+    "FracMLP",
+    "frac_initializer",
+    "order",
+    "reference",
+    "results",
+    "resumable",
+]
 
 REFERENCE = "reference"  # the trial of `reference`, in the results
 _LARGEST = 2**31 - 1

@@ -141,25 +141,12 @@ def test_a_search_begun_alone_is_continued_by_a_chief(example, tmp_path, monkeyp
     options = argparse.Namespace(directory=tmp_path, **options)
     alone = script.make_tuner(options)
     trial = alone.oracle.create_trial(alone.tuner_id)
-    alone.save()
     monkeypatch.setenv("KERASTUNER_TUNER_ID", "chief")
-    script.resume(tmp_path / script.PROJECT)
     chief = script.make_tuner(options)
     assert set(chief.oracle.trials) == {trial.trial_id}
     again = chief.oracle.create_trial("worker0")  # it was not completed
     assert again.trial_id == trial.trial_id
     assert again.hyperparameters.values == trial.hyperparameters.values
-
-
-def test_a_file_of_a_worker_cut_short_does_not_stop_it(example, tmp_path, monkeypatch):
-    script = example("search")
-    monkeypatch.setenv("KERASTUNER_TUNER_ID", "worker0")
-    script.resume(tmp_path)
-    assert not any(tmp_path.iterdir())  # a new search starts from nothing
-    for name in ("oracle.json", "worker0.json"):
-        (tmp_path / name).touch()
-    script.resume(tmp_path)
-    assert json.loads((tmp_path / "worker0.json").read_text()) == {}
 
 
 # The supervisor alone, with commands that take no time.

@@ -45,7 +45,7 @@ with silence():
     from rich.table import Table
     from sklearn.datasets import load_digits
 
-    from keras_fracinit.tuner import FracInitHyperModel, results
+    from keras_fracinit.tuner import FracInitHyperModel, results, resumable
 
 DEPTH, WIDTH = 12, 16
 BATCH = 64
@@ -79,26 +79,14 @@ def make_tuner(arguments: argparse.Namespace) -> keras_tuner.Tuner:
         # Never overwrite=True: every process would delete the folder of all.
     }
     hypermodel = FracInitHyperModel(build, low=0.0, high=2.0, seed=0)
-    if arguments.tuner == "hyperband":
-        return keras_tuner.Hyperband(hypermodel, max_epochs=arguments.epochs, **options)
-    tuners = {
-        "random": keras_tuner.RandomSearch,
-        "bayesian": keras_tuner.BayesianOptimization,
+    kinds = {
+        "random": (keras_tuner.RandomSearch, {"max_trials": arguments.trials}),
+        "bayesian": (keras_tuner.BayesianOptimization, {"max_trials": arguments.trials}),
+        "hyperband": (keras_tuner.Hyperband, {"max_epochs": arguments.epochs}),
     }
-    return tuners[arguments.tuner](hypermodel, max_trials=arguments.trials, **options)
-
-
-def resume(project: Path) -> None:
-    """Makes KerasTuner go on from what the folder holds, whoever wrote it.
-
-    It does so if there is a file `<tuner id>.json`, in which there is never more than "{}", and
-    otherwise begins at trial 0 on top of the old ones: a chief would bury a search that was begun
-    alone. And since it does not write files at one stroke, a process killed at that moment leaves
-    an empty one, with which it can never start again.
-    """
-    if (project / "oracle.json").exists():
-        name = os.environ.get("KERASTUNER_TUNER_ID", "tuner0")
-        (project / f"{name}.json").write_text("{}")
+    kind, budget = kinds[arguments.tuner]
+    # Whatever was killed in the middle of it, and whoever began it.
+    return resumable(kind(hypermodel, **budget, **options))
 
 
 def print_results(tuner: keras_tuner.Tuner) -> None:
@@ -138,7 +126,6 @@ def main() -> int:
     arguments = parse_arguments()
     images, labels = load_digits(return_X_y=True)
     images = (images / 8.0 - 1.0).astype("float32")
-    resume(arguments.directory / PROJECT)
     tuner = make_tuner(arguments)
     tuner.search(
         images[:1400],
