@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import random
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -15,12 +16,11 @@ import keras_tuner
 import numpy as np
 
 from keras_fracinit import _trials
-from keras_fracinit._orders import order
 from keras_fracinit._probe import probe_arrays
+from keras_fracinit._search_space import Groups, order
 from keras_fracinit._stacks import Kernel, kernels_of
 from keras_fracinit._trials import Execution, Signal
-from keras_fracinit._validation import check_integer, check_several, check_type
-from keras_fracinit.models import Request
+from keras_fracinit._validation import check_integer, check_type
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         self.order_name: str = check_type("name", name, str)
         self._range = (low, high, step)
         order(keras_tuner.HyperParameters(), name, *self._range)  # which checks them
-        self.groups = _check_groups(groups)
+        self.groups = Groups(self.order_name, groups)
         self.seed = None if seed is None else check_integer("seed", seed, 0, 2**32 - 1)
         self.collapsed = check_type("collapsed", collapsed, bool)
         self._probe = None if probe is None else probe_arrays(probe)
@@ -136,8 +136,8 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     def build(self, hp: Any) -> Any:
         self._execution = self._execution + 1 if hp is self._hp else 0
-        self._hp, self._seed = None, self._new_seed(hp)
-        model = self._build_from(hp, self._seed)
+        self._hp = None
+        model, self._seed = self._build_from(hp)
         self._hp = hp
         return model
 
@@ -164,8 +164,11 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             changes = {}
             execution.status = self._status(epochs, objective, signal, model)
             if execution.status != _trials.COMPLETED:
-                untrained = self._untrained(hp, args, kwargs)
+                untrained = self._untrained(hp, args, kwargs, objective)
                 changes = _trials.penalties(objective, epochs, tuner.oracle, untrained)
+                # Hyperband loads what a trial has come to, and nan is never saved as the best.
+                if not os.path.exists(checkpoint := tuner._get_checkpoint_fname(trial_id)):
+                    model.save_weights(checkpoint)
             result = _trials.with_values(result, {**changes, **execution.metrics()}, objective)
             execution.score = _trials.score_of(_trials.epochs_of(result, objective), objective)
             return result
@@ -178,7 +181,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     def orders(self, hp: Any) -> list[str]:
         """The names of the orders among hyperparameters."""
-        return [name for name in hp.values if self._is_order(name)]
+        return [name for name in hp.values if self.groups.is_order(name)]
 
     def report(self, hp: Any = None) -> pd.DataFrame:
         """What becomes of each kernel of the model.
@@ -210,10 +213,10 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     # Building.
 
-    def _build_from(self, hp: Any, seed: int) -> Any:
+    def _build_from(self, hp: Any, seed: int | None = None) -> tuple[Any, int]:
         taken = {parameter.name for parameter in hp.space}
         model = self._inner_model(hp)
-        clash = {p.name for p in hp.space if self._is_order(p.name)} - taken
+        clash = {p.name for p in hp.space if self.groups.is_order(p.name)} - taken
         if clash:
             raise keras_tuner.errors.FatalValueError(
                 f"`name` must be none of the hyperparameters of `inner`. Received: "
@@ -221,19 +224,20 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             )
         kernels = kernels_of(model)
         names = self._names(kernels)
-        if self.groups != {} and not any(kernel.law for kernel in kernels):
+        if self.groups.groups != {} and not any(kernel.law for kernel in kernels):
             reasons = [f"{kernel.path}: {kernel.reason}" for kernel in kernels]
             raise keras_tuner.errors.FatalValueError(
                 "`inner` must build a model with a kernel whose scale can be tuned. Received: "
                 + ("; ".join(reasons) or "a model without kernels")
             )
+        orders = [None if name is None else order(hp, name, *self._range) for name in names]
+        if seed is None:  # after `inner`, whose draws are to be those it has without us
+            seed = self._new_seed(hp)
         seeds = np.random.SeedSequence(seed).generate_state(len(kernels))
-        for kernel, name, kernel_seed in zip(kernels, names, seeds, strict=True):
-            if name is not None:
-                s = order(hp, name, *self._range)
-                assert s is not None  # no scope is open here
+        for kernel, s, kernel_seed in zip(kernels, orders, seeds, strict=True):
+            if s is not None:
                 kernel.initialize(s, int(kernel_seed))
-        return model
+        return model, seed
 
     def _inner_model(self, hp: Any) -> Any:
         hypermodel = isinstance(self.inner, keras_tuner.HyperModel)
@@ -253,40 +257,20 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     def _names(self, kernels: Sequence[Kernel]) -> list[str | None]:
         """Of each kernel the name of its order; None if it stays as it is."""
-        names = (self._group_name(kernel, i) for i, kernel in enumerate(kernels, start=1))
+        names = self.groups.names([kernel.path for kernel in kernels])
         return [name if kernel.law else None for kernel, name in zip(kernels, names, strict=True)]
-
-    def _group_name(self, kernel: Kernel, position: int) -> str | None:
-        if self.groups is None:
-            return self.order_name
-        if isinstance(self.groups, str):
-            return f"{self.order_name}_{position}"
-        for group, patterns in self.groups.items():
-            if Request(layers=patterns).selects(kernel.path):
-                return f"{self.order_name}_{group}"
-        return None
-
-    def _is_order(self, name: str) -> bool:
-        if self.groups is None:
-            return name == self.order_name
-        start, _, group = name.rpartition("_")
-        if isinstance(self.groups, str):
-            return start == self.order_name and group.isdecimal()
-        return name in {f"{self.order_name}_{group}" for group in self.groups}
 
     def _check_matched(self, hp: Any) -> None:
         """By now every conditional scope has been built once, or an earlier process did it."""
-        if not isinstance(self.groups, dict):
-            return
         known = {parameter.name for parameter in hp.space}
-        missing = [g for g in self.groups if f"{self.order_name}_{g}" not in known]
-        if missing:
-            paths = [kernel.path for kernel in kernels_of(self._inner_model(hp.copy()))]
-            raise keras_tuner.errors.FatalValueError(
-                "`groups` must match layers that can be tuned. Received: "
-                f"{missing[0]!r}: {list(self.groups[missing[0]])}, which match none in any model "
-                f"that was built; the last one has {', '.join(paths)}"
-            )
+        for name, patterns in self.groups.expected().items():
+            if name not in known:
+                paths = [kernel.path for kernel in kernels_of(self._inner_model(hp.copy()))]
+                raise keras_tuner.errors.FatalValueError(
+                    f"`groups` must match layers that can be tuned. Received: {name!r} for "
+                    f"{', '.join(patterns)}, which match none in any model that was built; the "
+                    f"last one has {', '.join(paths)}"
+                )
 
     def _new_seed(self, hp: Any) -> int:
         if self.seed is None:
@@ -328,32 +312,11 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         return _trials.COMPLETED
 
     def _untrained(
-        self, hp: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> Callable[[], dict[str, float]]:
-        def logs() -> dict[str, float]:
-            model = self._build_from(hp, self._seed)
-            validation, training = _data(args, kwargs)
-            prefixed = _trials.evaluate(model, validation, "val_")
-            return {**_trials.evaluate(model, training, ""), **prefixed}
-
-        return logs
-
-
-def _check_groups(groups: Any) -> dict[str, tuple[str, ...]] | str | None:
-    if groups is None or groups == "layer":
-        return groups  # type: ignore[no-any-return]
-    if not isinstance(groups, Mapping):
-        raise TypeError(
-            "`groups` must be None, 'layer' or a mapping from names to patterns of layers. "
-            f"Received: groups={groups!r} (of type {type(groups)})"
-        )
-    checked = {}
-    for group, patterns in groups.items():
-        several = [patterns] if isinstance(patterns, str) else check_several("groups", patterns)
-        checked[check_type("groups", group, str)] = tuple(
-            check_type("groups", pattern, str) for pattern in several
-        )
-    return checked
+        self, hp: Any, args: Sequence[Any], kwargs: Mapping[str, Any], objective: Any
+    ) -> dict[str, float]:
+        model, _ = self._build_from(hp, self._seed)
+        validation, training = _data(args, kwargs)
+        return _trials.evaluate(model, training, validation, objective)
 
 
 def _data(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -221,5 +221,6 @@ def _law(activation: Any) -> Law:
     try:
         return law_of(activation)
     except ValueError:
-        name = getattr(activation, "__name__", type(activation).__name__)
+        inner = getattr(activation, "activation", activation)
+        name = getattr(inner, "__name__", type(inner).__name__)
         raise ValueError(f"{name} follows, which no scale keeps the moments of") from None

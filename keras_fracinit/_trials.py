@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -177,13 +177,13 @@ def with_values(result: Any, values: Logs, objective: Any) -> Any:
 
 
 def penalties(
-    objective: Any, epochs: list[Logs], oracle: Any, untrained: Callable[[], Logs]
+    objective: Any, epochs: list[Logs], oracle: Any, untrained: Mapping[str, float]
 ) -> Logs:
     """A score for an execution that has none: worse than every one that is known, yet not by far.
 
     One range of the known scores below the worst of them, so that a Gaussian process still sees how
-    the others differ. Known are the healthy trials of the search and what this execution itself has
-    reached; at the beginning of a search the untrained network stands in.
+    the others differ. Known are the healthy trials of the search, what this execution itself had
+    reached, and the untrained network, so that a trial which has learned nothing is no worse.
     """
     trials = [
         trial
@@ -194,7 +194,7 @@ def penalties(
     for part in components(objective):
         healthy = [t.metrics.get_best_value(part.name) for t in trials if _has(t, part.name)]
         own = [logs.get(part.name, math.nan) for logs in epochs]
-        known = _finite([*healthy, *own]) or _finite([untrained().get(part.name, math.nan)])
+        known = _finite([*healthy, *own, untrained.get(part.name, math.nan)])
         low, high = min(known, default=-_FAR), max(known, default=_FAR)
         distance = high - low or abs(high) or 1.0
         replaced[part.name] = high + distance if part.direction == "min" else low - distance
@@ -203,15 +203,18 @@ def penalties(
     return replaced
 
 
-def evaluate(model: Any, data: Any, prefix: str) -> Logs:
-    """The metrics of a model on data in one of the forms that training takes."""
-    if data is None or not model.compiled:
-        return {}
-    parts = ("x", "y", "sample_weight")
-    several = isinstance(data, tuple | list)
-    arguments = dict(zip(parts, data, strict=False)) if several else {"x": data}
-    logs = model.evaluate(**arguments, verbose=0, return_dict=True)
-    return {prefix + name: value for name, value in logs.items()}
+def evaluate(model: Any, training: Any, validation: Any, objective: Any) -> Logs:
+    """The metrics of a model on the data that the objective is about, in any form Keras takes."""
+    names = [part.name for part in components(objective)]
+    logs: Logs = {}
+    for prefix, data in (("val_", validation), ("", training)):
+        wanted = any(name.startswith("val_") == bool(prefix) for name in names)
+        if wanted and data is not None and model.compiled:
+            parts = data if isinstance(data, tuple | list) else (data,)
+            arguments = dict(zip(("x", "y", "sample_weight"), parts, strict=False))
+            found = model.evaluate(**arguments, verbose=0, return_dict=True)
+            logs |= {prefix + name: value for name, value in found.items()}
+    return logs
 
 
 def probe_from(data: Any, limit: int) -> Any:

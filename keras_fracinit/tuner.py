@@ -19,8 +19,8 @@ import keras_tuner
 from keras import optimizers
 
 from keras_fracinit._hypermodel import FracInitHyperModel
-from keras_fracinit._orders import frac_initializer, order
 from keras_fracinit._resuming import resumable
+from keras_fracinit._search_space import frac_initializer, order
 from keras_fracinit._trials import COMPLETED, Execution, epochs_of, score_of
 from keras_fracinit._validation import check_integer, check_real, check_several, check_type
 from keras_fracinit.activations import law_of

@@ -20,7 +20,7 @@ ORDER = [
     *("_validation", "laws", "moments", "estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
     *("_probe", "_files", "_records", "callbacks", "_tables", "plots"),
-    *("_stacks", "_trials", "_orders", "_hypermodel", "_resuming", "tuner"),
+    *("_stacks", "_trials", "_search_space", "_hypermodel", "_resuming", "tuner"),
 ]
 
 

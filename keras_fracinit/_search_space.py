@@ -1,14 +1,16 @@
-"""The order s as a hyperparameter of KerasTuner."""
+"""The order s as a hyperparameter of KerasTuner: one, or one for each group of layers."""
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
-from keras_fracinit._validation import check_order, check_real, check_type
+from keras_fracinit._validation import check_order, check_real, check_several, check_type
 from keras_fracinit.initializers import initializer_for
+from keras_fracinit.models import Request
 
 
 def order(
@@ -113,6 +115,47 @@ def frac_initializer(
     return None if s is None else initializer_for(activation, s, **options)
 
 
+class Groups:
+    """Which hyperparameter is the order of a kernel.
+
+    Args:
+        name: The name of the order, or what the names of all orders begin with.
+        groups: As for `FracInitHyperModel`.
+
+    Raises:
+        TypeError: If `groups` is of the wrong kind.
+        ValueError: If a group has no patterns.
+    """
+
+    def __init__(self, name: str, groups: Any) -> None:
+        self.name = name
+        self.groups: dict[str, tuple[str, ...]] | str | None = _check_groups(groups)
+
+    def names(self, paths: Sequence[str]) -> list[str | None]:
+        """Of each kernel, in the order of the model; None if it is in no group."""
+        if self.groups is None:
+            return [self.name for _ in paths]
+        if isinstance(self.groups, str):
+            return [f"{self.name}_{position}" for position, _ in enumerate(paths, start=1)]
+        return [self._of_group(path) for path in paths]
+
+    def is_order(self, name: str) -> bool:
+        """Whether a hyperparameter of this name is an order."""
+        if isinstance(self.groups, str):
+            start, _, position = name.rpartition("_")
+            return start == self.name and position.isdecimal()
+        return name in (self.expected() if self.groups is not None else {self.name})
+
+    def expected(self) -> dict[str, tuple[str, ...]]:
+        """The orders of the groups, and the patterns of the layers they are for."""
+        named = self.groups if isinstance(self.groups, dict) else {}
+        return {f"{self.name}_{group}": patterns for group, patterns in named.items()}
+
+    def _of_group(self, path: str) -> str | None:
+        groups = self.expected().items()
+        return next((n for n, patterns in groups if Request(layers=patterns).selects(path)), None)
+
+
 def _require_tensorboard() -> None:
     """On TensorFlow every trial of a search fails without it, in words that do not say why."""
     if keras.backend.backend() == "tensorflow" and not importlib.util.find_spec("tensorboard"):
@@ -120,3 +163,20 @@ def _require_tensorboard() -> None:
             "KerasTuner needs the package tensorboard on the TensorFlow backend: "
             "`pip install tensorboard`"
         )
+
+
+def _check_groups(groups: Any) -> dict[str, tuple[str, ...]] | str | None:
+    if groups is None or groups == "layer":
+        return groups  # type: ignore[no-any-return]
+    if not isinstance(groups, Mapping):
+        raise TypeError(
+            "`groups` must be None, 'layer' or a mapping from names to patterns of layers. "
+            f"Received: groups={groups!r} (of type {type(groups)})"
+        )
+    checked = {}
+    for group, patterns in groups.items():
+        several = [patterns] if isinstance(patterns, str) else check_several("groups", patterns)
+        checked[check_type("groups", group, str)] = tuple(
+            check_type("groups", pattern, str) for pattern in several
+        )
+    return checked
