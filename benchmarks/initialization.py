@@ -109,7 +109,7 @@ def true_gain(s: float, width: int) -> mp.mpf:
 
 
 def cold_gain(s: float, width: int) -> float:
-    moments._race.cache_clear()
+    moments.race_of.cache_clear()
     moments._gain.cache_clear()
     return gain("relu", s, width)
 

@@ -4,7 +4,7 @@ Importing the package registers its initializers, layers and callbacks with Kera
 models that use them load.
 """
 
-from keras_fracinit import estimators, laws
+from keras_fracinit import estimators, laws, propagation
 from keras_fracinit.callbacks import MomentLogger
 from keras_fracinit.initializers import (
     FracLeakyReLU,
@@ -16,6 +16,7 @@ from keras_fracinit.initializers import (
 )
 from keras_fracinit.layers import RandomizedLeakyReLU
 from keras_fracinit.moments import LogNorm, death_probability, gain, log_norm
+from keras_fracinit.orders import effective_order
 
 __all__ = [
     "FracLeakyReLU",
@@ -27,9 +28,11 @@ __all__ = [
     "MomentLogger",
     "RandomizedLeakyReLU",
     "death_probability",
+    "effective_order",
     "estimators",
     "gain",
     "initializer_for",
     "laws",
     "log_norm",
+    "propagation",
 ]

@@ -7,8 +7,9 @@ has, given `x`, exactly
 
 where `z ~ N(0, 1)` is drawn afresh for each unit. All that the moments of a layer need to know of
 its activation is therefore the law of the one number `q = C z^2`, with `C` the squared slope that
-`z` meets. A `Law` gives its first two moments, how often it is zero and its Laplace transform, and
-nothing above this file asks which activation it is: a new activation is a new class here.
+`z` meets. A `Law` gives its first two moments, how often it is zero and its Laplace transform, for
+two inputs at once also how much their outputs have in common, and nothing above this file asks
+which activation it is: a new activation is a new class here.
 
 Source: M. Gurbuzbalaban and Y. Hu, "Fractional moment-preserving initialization schemes for
 training deep neural networks", AISTATS 2021, arXiv 2005.11878.
@@ -20,14 +21,14 @@ import functools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_fracinit._validation import check_real
 
-Array = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]  # of float64, or complex128 where an integral leaves the real line
 
 # `mean_square` holds the fourth power of a slope, which must stay a normal float64.
 _SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-75, 1e75
@@ -70,9 +71,24 @@ class Law(ABC):
     def floor(self) -> float:
         """The smallest squared slope above 0; for `t` far beyond `1/floor`, `psi` is `P(q = 0)`."""
 
+    @property
+    @abstractmethod
+    def ceiling(self) -> float:
+        """The largest squared slope: `psi` is analytic off a cut from `-1/(2 ceiling)` to -inf."""
+
     @abstractmethod
     def laplace(self, t: Array) -> Laplace:
-        """The transform of `q` at `t > 0`."""
+        """The transform of `q` at `t > 0`, or at complex `t` off the cut."""
+
+    @abstractmethod
+    def overlap(self, shared: bool) -> tuple[float, float]:
+        """What the outputs of two inputs have in common: `(odd + even, even)`.
+
+        phi is an odd part alpha z plus an even part beta |z|. So for jointly normal `u`, `v` of
+        correlation c, `E phi(u) phi(v) = odd c + even E|u v|`, with `odd = E alpha alpha'` and
+        `even = E beta beta'`. The primes: the random slopes and masks of the two inputs are the
+        same draws where `shared`, else independent ones.
+        """
 
 
 def _gaussian(slope: float, t: Array) -> Laplace:
@@ -105,12 +121,13 @@ def _uniform(lower: float, upper: float, t: Array) -> Laplace:
     ratio_complement = (b * excess_a + a * excess_b) / scale
     y = (upper - lower) * x * ratio  # b - a rounds to 0 where the two slopes are neighbours
     arc = np.arcsinh(y) / y
-    y2 = np.minimum(y * y, 0.0625)
+    small = np.abs(y) < 0.25
+    y2 = np.where(small, y, 0.0) ** 2
     series = y2 * np.polynomial.polynomial.polyval(y2, _ASINH)
-    arc_complement = np.where(y < 0.25, series, 1.0 - arc)
+    arc_complement = np.where(small, series, 1.0 - arc)
     roots = root_a * root_b
     roots_complement = (excess_a + root_a * excess_b) / roots  # 1 - 1/roots
-    difference = np.where(roots < 2.0, roots_complement - arc_complement, arc - 1.0 / roots)
+    difference = np.where(np.abs(roots) < 2.0, roots_complement - arc_complement, arc - 1.0 / roots)
     return Laplace(
         ratio * arc, ratio_complement + ratio * arc_complement, ratio * difference / (2.0 * t)
     )
@@ -152,8 +169,15 @@ class _TwoSlopes(Law):
     def floor(self) -> float:
         return min(1.0, self.negative_slope**2 or 1.0)
 
+    @property
+    def ceiling(self) -> float:
+        return max(1.0, self.negative_slope**2)
+
     def laplace(self, t: Array) -> Laplace:
         return _mixture(_gaussian(1.0, t), _gaussian(self.negative_slope, t))
+
+    def overlap(self, shared: bool) -> tuple[float, float]:
+        return self.mean, 0.25 * (1.0 - self.negative_slope) ** 2
 
 
 @dataclass(frozen=True)
@@ -261,12 +285,22 @@ class RandomizedLeakyReLU(Law):
     def floor(self) -> float:
         return min(1.0, self.upper**2 or 1.0)
 
+    @property
+    def ceiling(self) -> float:
+        return max(1.0, self.upper**2)
+
     def laplace(self, t: Array) -> Laplace:
         if self.lower == self.upper:
             below = _gaussian(self.upper, t)
         else:
             below = _uniform(self.lower, self.upper, t)
         return _mixture(_gaussian(1.0, t), below)
+
+    def overlap(self, shared: bool) -> tuple[float, float]:
+        middle = self.lower + 0.5 * (self.upper - self.lower)
+        variance = (self.upper - self.lower) ** 2 / 12.0
+        total, even = 0.5 * (1.0 + middle**2), 0.25 * (1.0 - middle) ** 2
+        return (self.mean, even + 0.25 * variance) if shared else (total, even)
 
 
 @dataclass(frozen=True)
@@ -316,10 +350,19 @@ class Dropout(Law):
     def floor(self) -> float:
         return self.law.floor / (1.0 - self.rate) ** 2
 
+    @property
+    def ceiling(self) -> float:
+        return self.law.ceiling / (1.0 - self.rate) ** 2
+
     def laplace(self, t: Array) -> Laplace:
         keep = 1.0 - self.rate
         kept = self.law.laplace(t / keep**2)
         return Laplace(self.rate + keep * kept.psi, keep * kept.complement, kept.decay / keep)
+
+    def overlap(self, shared: bool) -> tuple[float, float]:
+        total, even = self.law.overlap(shared)
+        keep = 1.0 - self.rate if shared else 1.0  # two masks of mean 1: E m m' is 1/keep or 1
+        return total / keep, even / keep
 
 
 @functools.singledispatch

@@ -55,7 +55,7 @@ class LogNorm(NamedTuple):
     variance: float
 
 
-class _Race(NamedTuple):
+class Race(NamedTuple):
     """`log t` on the grid, and `step * t * (f(t) - exp(-t))` there: sums are integrals."""
 
     u: Array
@@ -63,7 +63,7 @@ class _Race(NamedTuple):
     log_survival: float
 
 
-def _log_survival(law: Law, width: int) -> float:
+def log_survival(law: Law, width: int) -> float:
     """`log P(Q > 0)`, without loss near 0 (wide layers) or far from it (heavy dropout)."""
     if law.alive == 1.0:
         return 0.0
@@ -73,16 +73,34 @@ def _log_survival(law: Law, width: int) -> float:
     return math.log(-math.expm1(log_death))
 
 
+def time_unit(law: Law, width: int) -> float:
+    """What turns the time t of the race into the argument of the law's `psi`."""
+    return math.exp(log_survival(law, width)) / (width * law.mean)
+
+
+def log_density(law: Law, width: int, t: Array) -> Array:
+    """`log f(t)`, the density of T given survival; at complex `t`, its analytic continuation."""
+    psi, complement, decay = law.laplace(t * time_unit(law, width))
+    near = np.abs(complement) < 0.5
+    log1p = _log1p if np.iscomplexobj(psi) else np.log1p
+    log_psi = np.where(near, log1p(-np.where(near, complement, 0.0)), np.log(psi))
+    return (width - 1) * log_psi + np.log(decay / law.mean)
+
+
+def _log1p(z: Array) -> Array:
+    x, y = z.real, z.imag
+    # NumPy's own adds the 1 to a complex number first, and with it loses the digits of a small one.
+    logarithm: Array = np.log1p(x * (2.0 + x) + y * y) / 2.0 + 1j * np.arctan2(y, 1.0 + x)
+    return logarithm
+
+
 @functools.lru_cache(maxsize=256)
-def _race(law: Law, width: int) -> _Race:
+def race_of(law: Law, width: int) -> Race:
+    """The race of a layer, on the grid where it is integrated."""
     last = _LAST + math.log(law.mean / law.floor)
     u = np.arange(_FIRST, last + _STEP, _STEP)
     t = np.exp(u)
-    log_survival = _log_survival(law, width)
-    per_unit = math.exp(log_survival) / (width * law.mean)  # turns t into the argument of psi
-    psi, complement, decay = law.laplace(t * per_unit)
-    log_psi = np.where(complement < 0.5, np.log1p(-np.minimum(complement, 0.5)), np.log(psi))
-    log_f = (width - 1) * log_psi + np.log(decay / law.mean)
+    log_f = log_density(law, width, t)
     near = log_f + t
     # Where the two densities are close, their difference by expm1; elsewhere as it stands.
     difference = np.where(
@@ -90,10 +108,10 @@ def _race(law: Law, width: int) -> _Race:
         np.exp(-t) * np.expm1(np.clip(near, -1.0, 1.0)),
         np.exp(log_f) - np.exp(-t),
     )
-    return _Race(u, _STEP * t * difference, log_survival)
+    return Race(u, _STEP * t * difference, log_survival(law, width))
 
 
-def _log_mean_power(race: _Race, p: float) -> float:
+def log_mean_power(race: Race, p: float) -> float:
     """`log(E X^p) / p` for 0 <= p <= 1; its limit E log X at p = 0."""
     if p < 1e-20:  # the limit, reached to rounding; below, p * u would lose digits as a subnormal
         return float(-(race.u @ race.excess))
@@ -105,8 +123,8 @@ def _log_mean_power(race: _Race, p: float) -> float:
 
 def _log_gain(law: Law, s: float, width: int) -> float:
     """`log(gain * E q / w)`, exact."""
-    race = _race(law, width)
-    log_gain = -_log_mean_power(race, 0.5 * s)
+    race = race_of(law, width)
+    log_gain = -log_mean_power(race, 0.5 * s)
     if s > 0.0:  # s = 0 is meant given survival: here lies the jump where P(Q = 0) > 0
         log_gain -= 2.0 * race.log_survival / s
     if log_gain + race.log_survival - min(0.0, math.log(law.mean)) > _LOG_MAX:
@@ -121,12 +139,12 @@ def _gain(law: Law, s: float, width: int, method: str) -> float:
     if method == "asymptotic":
         relative_variance = law.mean_square / law.mean**2 - 1.0
         return (1.0 + (2.0 - s) / (4.0 * width) * relative_variance) / law.mean
-    return math.exp(_log_gain(law, s, width) + _race(law, width).log_survival) / law.mean
+    return math.exp(_log_gain(law, s, width) + log_survival(law, width)) / law.mean
 
 
 @functools.lru_cache(maxsize=4096)
 def _log_norm(law: Law, s: float, width: int, method: str) -> LogNorm:
-    race = _race(law, width)
+    race = race_of(law, width)
     if method == "exact":
         log_gain = _log_gain(law, s, width)
     else:
