@@ -26,7 +26,8 @@ def order(
     Args:
         hp: The `HyperParameters` of a build function.
         name: The name of the hyperparameter.
-        low: The smallest order, in [0, 2].
+        low: The smallest order, in [0, 2]. Where ReLU or dropout may silence a whole layer (fewer
+            than about 16 units), a small s above 0 needs enormous weights: 0.5 is low enough there.
         high: The largest order, in [low, 2].
         step: The distance of the values to choose from; any value by default.
         default: The order outside of a search. 2 (default) is He or LeCun initialization; it need

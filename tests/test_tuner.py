@@ -424,6 +424,7 @@ def test_a_model_that_cannot_be_tuned_ends_the_search_with_the_reason(inner, par
 X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
 Y = (X[:, :1] > 0).astype("float32")
 DATA = {"validation_data": (X[32:], Y[32:]), "epochs": 2, "batch_size": 16, "verbose": 0}
+DATA["shuffle"] = False  # nothing but the weights is drawn
 
 
 def classifier(hp, initializer="he_normal", activation="relu"):
@@ -447,7 +448,8 @@ TUNERS = {
 
 @pytest.mark.parametrize("name", TUNERS)
 def test_a_search_keeps_every_execution(name, tmp_path):
-    hypermodel = FracInitHyperModel(classifier, seed=0)
+    # So narrow a network does explode near 0, where layers that die outright weigh in.
+    hypermodel = FracInitHyperModel(classifier, low=0.5, seed=0)
     options = {"objective": "val_accuracy", "executions_per_trial": 2, "seed": 1}
     tuner = TUNERS[name](hypermodel, directory=tmp_path, **options)
     tuner.search(X[:32], Y[:32], **DATA)
