@@ -1,0 +1,163 @@
+"""The learning benchmark: its own training is Keras', its initial weights are the package's."""
+
+import json
+import math
+import pathlib
+import sys
+from dataclasses import asdict
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "jax":
+    pytest.skip("it trains on JAX alone", allow_module_level=True)
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
+
+from _learning import networks, report, training
+from _learning.networks import ACTIVATIONS, METHODS, Cell, Draw, Network
+from rich.console import Console
+
+import keras_fracinit as kf
+
+SHORT = training.Settings(steps=20, every=10, seeds=2, selection_seeds=2, stack=2)
+SMALL = Cell("digits", "relu", 3, 16, "sgd")
+
+
+@pytest.mark.parametrize("optimizer", list(training.OPTIMIZERS))
+def test_training_is_that_of_keras(optimizer):
+    # Two orders of summation of float32 differ by 1e-7; Adam divides small differences by small
+    # numbers.
+    cell = Cell("digits", "leaky", 3, 16, optimizer)
+    differences = training.check(cell, "ours s=1", steps=20)
+    assert differences["losses"] < 1e-6
+    assert differences["weights, of what they moved"] < 1e-4
+
+
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_noise_has_the_moments_that_the_law_says(activation):
+    entry = ACTIVATIONS[activation]
+    rng = np.random.default_rng(0)
+    z, uniform = rng.normal(size=400_000), rng.uniform(size=400_000)
+    y = np.asarray(entry.inference(z) if entry.training is None else entry.training(z, uniform))
+    squares = y.astype("float64") ** 2
+    error = 5 * float(np.std(squares)) / math.sqrt(len(z))
+    assert np.mean(squares) == pytest.approx(entry.law.mean, abs=error)
+
+
+def normals_of_keras(shapes, seed):
+    return [np.asarray(keras.random.normal(shape, seed=seed)) for shape in shapes]
+
+
+REAL = {
+    "He (Keras)": lambda seed: keras.initializers.HeNormal(seed),
+    "He": lambda seed: keras.initializers.VarianceScaling(
+        2.0, "fan_in", "untruncated_normal", seed
+    ),
+    "Xavier": lambda seed: keras.initializers.GlorotUniform(seed),
+    "orthogonal": lambda seed: keras.initializers.Orthogonal(math.sqrt(2.0), seed),
+    "ours s=0": lambda seed: kf.FracReLU(0.0, seed=seed),
+    "ours s=1": lambda seed: kf.FracReLU(1.0, seed=seed),
+}
+
+
+@pytest.mark.parametrize("method", list(REAL))
+def test_kernels_are_those_of_the_initializer(method):
+    # Bit for bit the same normals where Keras makes the kernel of normals; else the same law.
+    shapes, initializer = [(64, 16), (16, 16)], REAL[method](7)
+    network = Network(64, 2, 16, "relu")
+    normals = [z[None] for z in normals_of_keras(shapes, 7)]
+    for shape, kernel in zip(
+        shapes, METHODS[method].kernels(Draw(normals, network, None)), strict=True
+    ):
+        real = np.asarray(initializer(shape))
+        if method in ("He (Keras)", "Xavier"):
+            big = (300, 300)
+            z = np.random.default_rng(0).normal(size=(1, *big)).astype("float32")
+            ours = METHODS[method].kernels(Draw([z], network, None))[0]
+            theirs = np.asarray(initializer(big))
+            levels = np.linspace(0.0, 1.0, 21)
+            quantiles = [np.quantile(values, levels) for values in (ours, theirs)]
+            np.testing.assert_allclose(*quantiles, atol=0.03 * theirs.std())
+        else:
+            np.testing.assert_allclose(kernel[0], real, rtol=2e-5, atol=1e-6)
+
+
+def test_the_authors_formulas():
+    # Their ReLU formula is their leaky one at slope 0; 2/64 + 3/64^2 at their s = 0.8.
+    relu = networks.authors(kf.laws.ReLU(), 64, 10) ** 2
+    assert relu == pytest.approx(networks._leaky_variance(64, 0.8, 0.0), rel=1e-12)
+    assert relu == pytest.approx(0.031982421875, rel=1e-12)
+    assert networks.authors(kf.laws.Linear(), 8, 10) ** 2 == pytest.approx(0.1328125, rel=1e-12)
+
+
+def test_lsuv_gives_every_layer_unit_variance_on_its_batch():
+    images = networks.DATASETS["digits"]().train[0]
+    kernels = networks.initial_kernels("LSUV", Network(64, 6, 16, "relu"), (0, 1), images)
+    signal = images[None, :256]
+    for kernel in kernels[:-1]:
+        output = signal @ kernel
+        np.testing.assert_allclose(output.std(axis=(1, 2)), 1.0, rtol=1e-4)
+        signal = np.maximum(output, 0.0)
+
+
+def test_all_methods_draw_finite_kernels_for_every_law():
+    for activation in ACTIVATIONS:
+        cell = Cell("digits", activation, 2, 16, "sgd")
+        images = networks.DATASETS["digits"]().train[0]
+        for method in networks.methods_for(cell):
+            kernels = networks.initial_kernels(method, cell.network, (0,), images)
+            assert [k.shape for k in kernels] == [(1, 64, 16), (1, 16, 16), (1, 16, 10)]
+            assert all(np.isfinite(k).all() and k.dtype == np.float32 for k in kernels)
+
+
+def test_nets_of_a_stack_do_not_touch_each_other():
+    cell, rates = Cell("digits", "dropout", 3, 16, "adam"), [0.01, math.nan]
+    images = networks.DATASETS["digits"]().train[0]
+    kernels = networks.initial_kernels("He", cell.network, (0, 1), images)
+    both = training.train(cell, kernels, rates, (0, 1), SHORT)
+    alone = training.train(cell, [k[:1] for k in kernels], rates[:1], (0,), SHORT)
+    np.testing.assert_allclose(both.losses[:, 0], alone.losses[:, 0], rtol=1e-4)
+    first, second = training._records(cell, both, SHORT.every)
+    assert not first["diverged"]
+    assert second["diverged"]
+    assert second["dead"]
+    assert second["test"] == 0.1
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"), [(3, [2, 3, 4]), (0, [2, 3, 4, 1, 0]), (6, [2, 3, 4, 5, 6])]
+)
+def test_rates_are_searched_until_the_best_is_inside(best, tried):
+    calls = []
+
+    def score(rate):
+        calls.append(rate)
+        return -abs(rate - best)
+
+    assert training.choose_rate(tuple(range(7)), score) == best
+    assert calls == tried
+
+
+def test_results_are_reported(tmp_path):
+    for optimizer in ("sgd", "adam"):
+        cell = Cell("digits", "relu", 3, 16, optimizer)
+        methods = {m: training.run_method(cell, m, SHORT) for m in networks.ORDERS.values()}
+        methods["He (Keras)"] = methods["He"]
+        head = {"cell": asdict(cell), "settings": asdict(SHORT), "versions": {}, "cpus": 1}
+        content = {**head, "command": "", "methods": methods}
+        (tmp_path / f"{cell.name}.json").write_text(json.dumps(content))
+    saved = report.load(tmp_path)
+    figures = report.frame(saved)
+    assert len(figures) == 2 * 7  # five orders, He of Keras, the tuned one
+    tuned = figures[figures.method == networks.TUNED]
+    for _, row in tuned.iterrows():
+        runs = saved[row["name"]]["methods"][networks.ORDERS[row.s]]
+        assert row["mean"] == np.mean(runs["test"])
+    report.write_tables(figures, saved, tmp_path)
+    report.draw(figures, tmp_path / "learning.png")
+    console = Console(record=True, width=200)
+    report.print_tables(console, figures, full=True)
+    assert "s tuned" in console.export_text()
+    assert (tmp_path / "learning.md").read_text().count("| ours s=1 |") == 3
