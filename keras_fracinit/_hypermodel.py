@@ -149,8 +149,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         self._check_matched(hp)
         tuner, trial_id = search.tuner, search.trial.trial_id
         objective, folder = tuner.oracle.objective, tuner.get_trial_dir(trial_id)
-        values = dict(hp.values)
-        execution = Execution(trial_id, self._execution, values, self._seed)
+        execution = Execution(trial_id, self._execution, hp.values, self._seed)
         callbacks.append(_trials.Guard(objective, must_log=self._plain()))
         try:
             signal = self._signal(model, args, kwargs)

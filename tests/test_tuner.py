@@ -520,6 +520,7 @@ def test_the_rest_of_the_inner_hypermodel_stays(tmp_path):
     names = {"width", "learning_rate", "s", "batch", "shuffle"}
     assert set(tuner.oracle.get_best_trials(1)[0].hyperparameters.values) == names
     assert names < set(results(tuner).columns)
+    assert results(tuner)[list(names)].notna().all(axis=None)  # those of `fit` in the first trial
 
 
 def test_orders_in_a_conditional_scope(tmp_path):
