@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test test-backends lint types wheel examples benchmarks clean
+.PHONY: demo test test-backends lint types wheel examples benchmarks bench-learning clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
@@ -34,10 +34,15 @@ wheel: .venv/with-dev
 
 examples: .venv/with-dev
 	$(BIN)/python examples/quickstart.py --short --output output/short
+	$(BIN)/python examples/tune_existing_model.py --trials 3 --directory output/short
 
 benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/initialization.py
 	$(BIN)/python benchmarks/moment_logger.py
+
+# Hours. Stopped, it goes on where it was; OPTIONS="--only 'mnist-relu-d20-*' --threads 1".
+bench-learning: .venv/with-dev .venv/with-jax
+	$(BIN)/python benchmarks/learning.py $(OPTIONS)
 
 clean:
 	rm -rf .venv build dist output

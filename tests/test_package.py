@@ -20,7 +20,7 @@ ORDER = [
     *("_validation", "laws", "moments", "orders", "_spectrum", "_correlation", "propagation"),
     *("estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
-    *("_probe", "_files", "_records", "callbacks", "_tables", "plots"),
+    *("_probe", "_files", "_records", "callbacks", "_tables", "_drawing", "plots"),
     *("_stacks", "_trials", "_search_space", "_hypermodel", "_resuming", "tuner"),
 ]
 

@@ -1,0 +1,119 @@
+"""The last act of `quickstart.py`: KerasTuner searches the order s of the same network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from _quiet import silence
+
+with silence():
+    import keras
+    import keras_tuner
+    import pandas as pd
+    from _digits import BATCH, console, load_digits, network
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from keras_fracinit import plots
+    from keras_fracinit.tuner import FracInitHyperModel, reference, results
+
+VALIDATION = 800  # of the training images; those to test on have no part in the search
+FOLDER = "search"  # in the output directory, and deleted when a search begins
+REFERENCE = "reference"  # the name of that trial in the results
+
+
+class Budget(NamedTuple):
+    trials: int
+    executions: int  # of each trial, and of the reference
+    epochs: int  # of each execution
+
+
+def build(hp: Any) -> keras.Model:
+    """Plain Keras: it is `FracInitHyperModel` that makes the order of the kernels tunable."""
+    return network("he_normal", hp.Float("learning_rate", 3e-3, 3e-2, sampling="log"))
+
+
+def tuned(values: Mapping[str, Any]) -> keras.Model:
+    """A fresh network with these hyperparameters, from seeds that Keras' own seed governs."""
+    hp = keras_tuner.HyperParameters()
+    hp.values = dict(values)
+    return FracInitHyperModel(build).build(hp)
+
+
+def search(output: Path, budget: Budget, progress: Progress) -> keras_tuner.Tuner:
+    """The search, and the best of its learning rates at s = 2."""
+    x, y, _, _ = load_digits()
+    task = progress.add_task("searching s", total=(budget.trials + 1) * budget.executions)
+    # KerasTuner copies callbacks, but not their functions, so all copies advance the one bar.
+    tick = keras.callbacks.LambdaCallback(on_train_end=lambda _: progress.advance(task))
+    options: dict[str, Any] = {
+        "validation_data": (x[-VALIDATION:], y[-VALIDATION:]),
+        "epochs": budget.epochs,
+        "batch_size": BATCH,
+        "callbacks": [tick],
+        "verbose": 0,
+    }
+    keras.utils.set_random_seed(0)  # the order of the images
+    tuner = keras_tuner.RandomSearch(
+        FracInitHyperModel(build, seed=0),
+        objective="val_accuracy",
+        max_trials=budget.trials,
+        executions_per_trial=budget.executions,
+        seed=1,  # 0 would mean none
+        directory=output,
+        project_name=FOLDER,
+        overwrite=True,
+    )
+    tuner.search(x[:-VALIDATION], y[:-VALIDATION], **options)
+    reference(tuner, x[:-VALIDATION], y[:-VALIDATION], **options)
+    return tuner
+
+
+def best_values(tuner: keras_tuner.Tuner) -> dict[str, Any]:
+    return dict(tuner.get_best_hyperparameters()[0].values)
+
+
+def print_search(tuner: keras_tuner.Tuner, budget: Budget) -> None:
+    """A row for each trial, the best first, and one for the reference."""
+    frame = results(tuner)
+    trials = frame.groupby("trial")
+    table = Table(
+        title=f"Search of s: {budget.trials} trials (executions of each: {budget.executions}, "
+        f"epochs: {budget.epochs})",
+        caption=f"score: accuracy on {VALIDATION:,} of the training images, at the best epoch\n"
+        "reference: the best trial again at s = 2, which is He\n"
+        "slope: of the log-norm over depth before training, in nats per layer",
+    )
+    columns = ("trial", "s", "learning rate", "score", "of each execution", "status", "slope")
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("trial", "status") else "right")
+    for trial in trials["score"].mean().sort_values(ascending=False).index:
+        runs = trials.get_group(trial)
+        mean = runs[["s", "learning_rate", "score", "slope_initial"]].mean()
+        table.add_row(
+            trial,
+            f"{mean['s']:.2f}",
+            f"{mean['learning_rate']:.4f}",
+            f"{mean['score']:.3f}",
+            ", ".join(f"{score:.3f}" for score in runs["score"]),
+            _status(runs["status"]),
+            f"{mean['slope_initial']:+.3f}",
+            style="bold" if trial == REFERENCE else None,
+        )
+    console.print(table)
+
+
+def _status(statuses: pd.Series) -> str:
+    """The one that all executions have, or how many have which."""
+    counts = statuses.value_counts()
+    if len(counts) == 1:
+        return str(counts.index[0])
+    return ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def draw_search(tuner: keras_tuner.Tuner, path: Path) -> None:
+    axes = plots.score_by_order(results(tuner))
+    axes.set_title("every trial has a learning rate of its own", fontsize="medium")
+    axes.figure.savefig(path, dpi=120)
