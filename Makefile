@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test test-backends lint types wheel examples benchmarks bench-learning clean
+.PHONY: demo test test-backends lint types wheel docs examples benchmarks bench-learning paper paper-training clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
@@ -32,6 +32,11 @@ wheel: .venv/with-dev
 		print(kf.__file__, kf.FracReLU(s=1.0).describe((64, 64)))"
 	test -f build/wheel/lib/python*/site-packages/keras_fracinit/py.typed
 
+# The site in build/site. A warning is an error (not with --quiet, which does not count them).
+docs: .venv/with-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	! grep -rlE '<(script|link|img|iframe)[^>]*(src|href)="?(https?:)?//' build/site --include='*.html'
+
 examples: .venv/with-dev
 	$(BIN)/python examples/quickstart.py --short --output output/short
 	$(BIN)/python examples/tune_existing_model.py --trials 3 --directory output/short
@@ -43,6 +48,14 @@ benchmarks: .venv/with-dev
 # Hours. Stopped, it goes on where it was; OPTIONS="--only 'mnist-relu-d20-*' --threads 1".
 bench-learning: .venv/with-dev .venv/with-jax
 	$(BIN)/python benchmarks/learning.py $(OPTIONS)
+
+# The figures of the paper, redrawn. A minute or two on one core.
+paper: .venv/with-dev
+	for n in 1 2 4 5 6; do OMP_NUM_THREADS=1 $(BIN)/python examples/paper/fig$$n.py || exit 1; done
+
+# An hour on two cores. Stopped, it goes on where it was; OPTIONS="--report", OPTIONS="--time".
+paper-training: .venv/with-dev .venv/with-jax
+	$(BIN)/python examples/paper/training.py $(OPTIONS)
 
 clean:
 	rm -rf .venv build dist output

@@ -1,0 +1,45 @@
+"""Makes Markdown of what the docstrings of the package write in plain text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+_HEADINGS = ("Example", "Call arguments")
+_CHOICE = re.compile(r'^( +)("\w+"(?: \(default\))?(?:, "\w+")*: .*)')
+_ARGUMENT = re.compile(r"^    (\w+): ")
+
+
+class Docstrings(griffe.Extension):
+    """Applied to every docstring before it is parsed."""
+
+    def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        if obj.docstring:
+            obj.docstring.value = to_markdown(obj.docstring.value)
+
+
+def to_markdown(text: str) -> str:
+    """Fences around examples, headings for what Google's style has none for, lists of choices."""
+    lines: list[str] = []
+    fenced = listed = calling = False
+    for line in text.expandtabs().splitlines():
+        if line.startswith(">>>") and not fenced:
+            lines.append("```pycon")
+            fenced = True
+        if fenced and not line.strip():
+            lines.append("```")
+            fenced = False
+        choice = None if fenced else _CHOICE.match(line)
+        if choice:  # `"name": what it means`, on a line of its own within an argument
+            lines += [] if listed else [""]
+            line = f"{choice[1]}- {choice[2]}"
+        elif line.strip() in {f"{heading}:" for heading in _HEADINGS}:
+            line = f"**{line.strip()}**"
+        calling = line == "**Call arguments:**" or (calling and line.startswith("    "))
+        if calling:
+            line = _ARGUMENT.sub(r"\n- **`\1`** &ndash; ", line)
+        listed = bool(choice) or (listed and line.startswith("        "))
+        lines.append(line)
+    return "\n".join([*lines, "```"] if fenced else lines)
