@@ -28,6 +28,17 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+# Free of the backend: once is enough, and the first of three runs is TensorFlow's.
+collect_ignore = (
+    []
+    if keras.backend.backend() == "tensorflow"
+    else [
+        *("test_moments.py", "test_orders.py", "test_propagation.py"),
+        *("test_plots.py", "test_score_by_order.py", "test_resuming.py"),
+    ]
+)
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     """Every test draws the same numbers wherever it runs, so none fails by chance of order."""
