@@ -153,7 +153,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         callbacks.append(_trials.Guard(objective, must_log=self._plain()))
         try:
             signal = self._signal(model, args, kwargs)
-            execution.slope_initial, execution.spread_initial = signal.measure()
+            execution.slope_initial, execution.spread_initial = signal.initial
             result = self._fit(hp, model, *args, callbacks=callbacks, **kwargs)
             execution.slope_final, execution.spread_final = signal.measure()
             epochs = _trials.epochs_of(result, objective)

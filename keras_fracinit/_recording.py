@@ -12,8 +12,6 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_fracinit.estimators import scaled_norms
-
 # They call their inner layers in a loop of the backend, from which no tensor may escape.
 _LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
 # The class is shared by all threads, so one of them records at a time.
@@ -25,7 +23,7 @@ class Recorder:
 
     Args:
         wanted: Whether a quantity ("activations", "preactivations") is wanted of a path.
-        kind: Of the norms that are kept of each output.
+        norms_of: What is kept of each output: its norms.
 
     Attributes:
         rows: `(quantity, path, depth)` of each record, in the order of the calls.
@@ -33,8 +31,8 @@ class Recorder:
         paths: Of all layers that were called.
     """
 
-    def __init__(self, wanted: Callable[[str, str], bool], kind: str) -> None:
-        self.wanted, self.kind = wanted, kind
+    def __init__(self, wanted: Callable[[str, str], bool], norms_of: Callable[[Any], Any]) -> None:
+        self.wanted, self.norms_of = wanted, norms_of
         self.rows: list[tuple[str, str, int | None]] = []
         self.norms: list[Any] = []
         self.paths: list[str] = []
@@ -77,7 +75,7 @@ class Recorder:
     def _record(self, quantity: str, path: str, tensor: Any) -> None:
         if self.wanted(quantity, path):
             self.rows.append((quantity, path, self._depth))
-            self.norms.append(norms_of(tensor, self.kind))
+            self.norms.append(self.norms_of(tensor))
 
     @contextmanager
     def _watch(self, layer: Any, path: str) -> Iterator[None]:
@@ -127,11 +125,6 @@ def recording(recorder: Recorder) -> Iterator[None]:
             yield
         finally:
             keras.layers.Layer.__call__ = original
-
-
-def norms_of(tensor: Any, kind: str) -> Any:
-    """In float32: 300 squared is no float16."""
-    return scaled_norms(ops.cast(tensor, "float32"), kind, ops)
 
 
 def _is_signal(output: Any) -> bool:

@@ -82,23 +82,21 @@ class Signal:
     """The log-norm over depth of one model on a probe; it stays nan where there is none.
 
     It is measured twice, so compiling it would cost more than it saves.
+
+    Attributes:
+        initial: Its slope in nats per layer with a kernel, and its spread over samples at the end,
+            when this was made.
+        measure: Gives the same two as they are now.
     """
 
     def __init__(self, model: Any, probe: Any) -> None:
-        self.x = None if probe is None else probe_data(probe, model).x
-        self._measurement = (
-            None
-            if probe is None
-            else Measurement(model, probe_data(probe, model), _REQUEST, compiled=False)
-        )
-
-    def measure(self) -> tuple[float, float]:
-        """Its slope in nats per layer with a kernel, and its spread over samples at the end."""
-        if self._measurement is None:
-            return math.nan, math.nan
-        table = self._measurement()[:, :, 0]
-        depths = np.array([row.depth for row in self._measurement.rows], dtype=float)
-        return log_slope(depths, table[:, _SLOPE]).value, math.sqrt(table[-1, _VARIANCE])
+        self.x: Any = None
+        self.measure, self.initial = _nothing, _nothing()
+        if probe is not None:
+            data = probe_data(probe, model)
+            measurement = Measurement(model, data, _REQUEST, compiled=False)
+            self.x, self.initial = data.x, _slope_and_spread(measurement, measurement.first)
+            self.measure = lambda: _slope_and_spread(measurement, measurement())
 
     def is_constant(self, model: Any) -> bool:
         """Whether the model has the same answer for every sample of the probe."""
@@ -108,6 +106,16 @@ class Signal:
         return all(
             np.ptp(output, axis=0).max() <= 1e-6 * np.abs(output).max() for output in outputs
         )
+
+
+def _nothing() -> tuple[float, float]:
+    return math.nan, math.nan
+
+
+def _slope_and_spread(measurement: Measurement, table: Any) -> tuple[float, float]:
+    depths = np.array([row.depth for row in measurement.rows], dtype=float)
+    slope = log_slope(depths, table[:, _SLOPE, 0]).value
+    return slope, math.sqrt(table[-1, _VARIANCE, 0])
 
 
 class Guard(keras.callbacks.Callback):  # type: ignore[misc]

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from keras_fracinit._recording import Recorder, norms_of, recording
-from keras_fracinit.estimators import statistics_of, summarize
+from keras_fracinit._recording import Recorder, recording
+from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
 
 QUANTITIES = ("activations", "preactivations", "weights", "gradients", "updates")
 
@@ -90,6 +90,9 @@ class Measurement:
         request: What is measured.
         compiled: Whether the function is compiled, which takes longer than a few calls of it.
 
+    Attributes:
+        first: The table of the pass that finds the rows, as it was when this was made.
+
     Calling it returns an array `(rows, request.columns, 2)` of values and standard errors, one row
     for each of `rows`. `model`, its weights and statistics, the seeds of its layers and the global
     random state stay as they are.
@@ -103,6 +106,8 @@ class Measurement:
     ) -> None:
         self.model, self.data, self.request = model, data, request
         self.compiled = compiled
+        # Without a compiler many small operations are faster on the host than one by one.
+        self._xp = ops if compiled or "gradients" in request.quantities else np
         if not model.built:
             self._call_model(keras.tree.map_structure(lambda array: array[:1], data.x), False)
         self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
@@ -119,7 +124,7 @@ class Measurement:
         self._previous: list[Any] | None = None
         self._identity = _identity(model)
         self._run = _COMPILERS[keras.backend.backend()](self)
-        self._measure(self._watched())  # traces, and so finds the rows
+        self.first = self._measure(self._watched())  # traces, and so finds the rows
         self._check_selection()
 
     def __call__(self) -> npt.NDArray[np.float64]:
@@ -146,16 +151,18 @@ class Measurement:
     def _measure(self, previous: list[Any]) -> npt.NDArray[np.float64]:
         # Half-precision gradients underflow unless the loss is scaled as in training.
         scale = self.model.optimizer.scale_loss(ops.ones(())) if self.gradients else None
-        table = self._run(self._tensors, scale, previous)
+        with np.errstate(all="ignore"):
+            table = self._run(self._tensors, scale, previous)
         if table is None:
             return np.empty((0, len(self.request.columns), 2))
-        return np.asarray(ops.convert_to_numpy(table), float)[np.argsort(self._positions)]
+        host = table if self._xp is np else ops.convert_to_numpy(table)
+        return np.asarray(host, float)[np.argsort(self._positions)]
 
     # The two parts of the compiled function; what each backend puts between them is a gradient.
 
     def forward(self, trainable: list[Any], others: list[Any], data: Data) -> tuple[Any, list[Any]]:
         """The loss (None without gradients) and the norms of what the layers put out."""
-        recorder = Recorder(self.request.wants, self.request.kind)
+        recorder = Recorder(self.request.wants, lambda t: self._norms_of(t, self.request.kind))
         values = [*zip(self.trainable, trainable, strict=True)]
         values += zip(self.others, others, strict=True)
         loss, training = None, self.request.training
@@ -185,22 +192,28 @@ class Measurement:
             for i, tensor in zip(self.selected, tensors.get(quantity, ()), strict=False):
                 rows.append((quantity, self.trainable[i].path, kernels.get(i)))
                 # A variable is a column of entries: samples of one unit.
-                norms.append(norms_of(ops.reshape(tensor, (-1, 1)), "unit"))
+                norms.append(self._norms_of(ops.reshape(tensor, (-1, 1)), "unit"))
         self.rows += _numbered(rows)
         groups: dict[tuple[int, ...], list[int]] = {}
         for index, norm in enumerate(norms):
             groups.setdefault(tuple(norm.shape), []).append(index)
         self._positions = [index for group in groups.values() for index in group]
         tables = [self._summary([norms[index] for index in group]) for group in groups.values()]
-        return ops.concatenate(tables) if tables else None
+        return self._xp.concatenate(tables) if tables else None
 
     def _summary(self, norms: list[Any]) -> Any:
         """Layers whose norms have one shape are one computation, not many small ones."""
-        statistics = summarize(
-            ops.stack(norms), self.request.orders, self.request.tail_index, xp=ops
+        xp = self._xp
+        statistics = summarize(xp.stack(norms), self.request.orders, self.request.tail_index, xp=xp)
+        pairs = [xp.stack(statistics[key], axis=-1) for key in self.request.columns]
+        return xp.stack(pairs, axis=1)
+
+    def _norms_of(self, tensor: Any, kind: str) -> Any:
+        """In float32: 300 squared is no float16."""
+        tensor = ops.cast(tensor, "float32")
+        return scaled_norms(
+            tensor if self._xp is ops else ops.convert_to_numpy(tensor), kind, self._xp
         )
-        pairs = [ops.stack(statistics[key], axis=-1) for key in self.request.columns]
-        return ops.stack(pairs, axis=1)
 
     def _call_model(self, x: Any, training: bool) -> Any:
         try:
