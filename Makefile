@@ -44,6 +44,7 @@ examples: .venv/with-dev
 benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/initialization.py
 	$(BIN)/python benchmarks/moment_logger.py
+	$(BIN)/python benchmarks/tuning.py
 
 # Hours. Stopped, it goes on where it was; OPTIONS="--only 'mnist-relu-d20-*' --threads 1".
 bench-learning: .venv/with-dev .venv/with-jax
