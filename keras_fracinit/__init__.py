@@ -17,6 +17,7 @@ from keras_fracinit.initializers import (
 from keras_fracinit.layers import RandomizedLeakyReLU
 from keras_fracinit.moments import LogNorm, death_probability, gain, log_norm
 from keras_fracinit.orders import effective_order
+from keras_fracinit.planning import plan, reinitialize
 
 __all__ = [
     "FracLeakyReLU",
@@ -34,5 +35,7 @@ __all__ = [
     "initializer_for",
     "laws",
     "log_norm",
+    "plan",
     "propagation",
+    "reinitialize",
 ]

@@ -31,14 +31,14 @@ _PROBE = 64  # samples
 class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     """Makes the order s of the initialization of any hypermodel tunable.
 
-    The kernels of the Dense and Conv layers of the model that `inner` builds are drawn anew, with
-    the scale that keeps the s-th moment through the activation that follows each of them, and from
-    the distribution of the initializer they had: s = 2 gives He's variance (LeCun's where no
-    activation follows), truncated where that of the user was. Dropout does not enter the scale.
-    Kernels that have no such scale (a softmax or a normalization follows, a frozen layer, another
-    kind of layer) stay as they are; `report` names them, and those whose scale is another at s = 2
-    than it was, because Keras' default is Glorot's. Everything else that `inner` does stays, its
-    hyperparameters and its `fit` included.
+    The kernels of the dense, attention and convolution layers (depthwise and transposed ones too)
+    of the model that `inner` builds are drawn anew, with the scale that keeps the s-th moment
+    through the activation that follows each of them, and from the distribution of the initializer
+    they had: s = 2 gives He's variance (LeCun's where no activation follows), truncated where that
+    of the user was. Dropout does not enter the scale. Kernels that have no such scale (a softmax or
+    a normalization follows, a frozen or recurrent layer, an embedding) stay as they are; `report`
+    names them, and those whose scale is another at s = 2 than it was, because Keras' default is
+    Glorot's. Everything else that `inner` does stays, its hyperparameters and its `fit` included.
 
     Every kernel has a seed of its own, and other ones in every execution, so that
     `executions_per_trial` averages over draws.

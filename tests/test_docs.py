@@ -17,6 +17,7 @@ from keras_fracinit import (
     models,
     moments,
     orders,
+    planning,
     plots,
     propagation,
     tuner,
@@ -66,7 +67,7 @@ def own(module):
 
 
 def public():
-    for module in (kf, estimators, propagation, tuner):  # which list their names
+    for module in (kf, estimators, planning, propagation, tuner):  # which list their names
         for name in module.__all__:
             yield f"{module.__name__}.{name}", getattr(module, name)
     for module in (callbacks, laws, layers, models, plots):

@@ -20,8 +20,9 @@ ORDER = [
     *("_validation", "laws", "moments", "orders", "_spectrum", "_correlation", "propagation"),
     *("estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
+    *("_kernels", "_graph", "_stacks", "_changes", "_slots", "planning"),
     *("_probe", "_files", "_records", "callbacks", "_tables", "_drawing", "plots"),
-    *("_stacks", "_trials", "_search_space", "_hypermodel", "_resuming", "tuner"),
+    *("_trials", "_search_space", "_hypermodel", "_resuming", "tuner"),
 ]
 
 

@@ -1,0 +1,268 @@
+"""What becomes of each kernel of a model: the orders that were asked for, and why one is left."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_fracinit._stacks import Kernel, drawn, initializer_of, kernels_of, with_dropout
+from keras_fracinit._validation import check_choice, check_order, check_several, check_type
+from keras_fracinit.initializers import DISTRIBUTIONS
+from keras_fracinit.models import Request
+from keras_fracinit.orders import effective_order
+
+_PIECE = 2**22  # values
+Orders = float | Mapping[str, float] | Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one variable.
+
+    Attributes:
+        path: Of the variable.
+        kind: "dense", "einsum", "convolution", "depthwise", "pointwise", "transposed", "embedding",
+            "recurrent", "bias", or "unknown".
+        fan_in: Inputs that one output sums over; of a transposed convolution on average.
+        width: Output units at one position; of a recurrent kernel those of one gate.
+        activation: What acts on the output.
+        law: The law of its squared slope, dropout included if it was asked for.
+        s: The order that is kept; nan if the variable stays as it is.
+        distribution: What is drawn from.
+        gain: `fan_in * stddev^2`; nan if the variable stays as it is.
+        stddev_before: Root mean square of the values that it has.
+        stddev: Standard deviation of the new ones; nan if the variable stays as it is.
+        order_before: The order that the values it has keep: 2 is He's, infinity zeros. nan where
+            there is no law, or the scale is above that of order 0, so that all moments grow.
+        skipped: Why the variable stays as it is; empty if it does not.
+        note: Where the theory is not exact, and what it leaves out.
+    """
+
+    path: str
+    kind: str
+    fan_in: float = math.nan
+    width: int = 0
+    activation: str = ""
+    law: str = ""
+    s: float = math.nan
+    distribution: str = ""
+    gain: float = math.nan
+    stddev_before: float = math.nan
+    stddev: float = math.nan
+    order_before: float = math.nan
+    skipped: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `plan`, checked as far as that goes without a model."""
+
+    s: Any
+    only: Any
+    skip: Any
+    include_frozen: bool
+    distribution: str | None
+    biases: str
+    dropout: bool
+
+    def __post_init__(self) -> None:
+        if isinstance(self.s, Mapping):
+            for pattern, order in self.s.items():
+                check_type("s", pattern, str)
+                check_order(order)
+        elif not callable(self.s):
+            object.__setattr__(self, "s", check_order(self.s))
+        for name in ("only", "skip"):
+            patterns = getattr(self, name)
+            if patterns is not None:
+                several = [patterns] if isinstance(patterns, str) else check_several(name, patterns)
+                object.__setattr__(self, name, [check_type(name, p, str) for p in several])
+        check_type("include_frozen", self.include_frozen, bool)
+        check_type("dropout", self.dropout, bool)
+        if self.distribution is not None:
+            check_choice("distribution", self.distribution, DISTRIBUTIONS)
+        check_choice("biases", self.biases, ("keep", "zero"))
+
+    def order(self, path: str, depth: float) -> float | None:
+        """The order of the kernel of this path and relative depth; None if it has none."""
+        if isinstance(self.s, Mapping):
+            orders = self.s.items()
+            return next((check_order(s) for pattern, s in orders if _matches(pattern, path)), None)
+        return check_order(self.s(depth) if callable(self.s) else self.s)
+
+    def reason(self, path: str) -> str:
+        """Why the kernel of this path is not among those to be drawn; empty if it is."""
+        if self.only is not None and not any(_matches(pattern, path) for pattern in self.only):
+            return "it is not in `only`"
+        if any(_matches(pattern, path) for pattern in self.skip or ()):
+            return "it is in `skip`"
+        return ""
+
+    def check_patterns(self, paths: Sequence[str]) -> None:
+        """Every pattern must match a kernel, or what was to change would silently stay."""
+        names = {name: None for path in paths for name in [path, *path.split("/")]}
+        for argument in ("s", "only", "skip"):
+            patterns = getattr(self, argument)
+            for pattern in patterns if isinstance(patterns, list | Mapping) else ():
+                if not any(_matches(pattern, path) for path in paths):
+                    close = get_close_matches(pattern, names, n=3, cutoff=0.3) or paths[:5]
+                    raise ValueError(
+                        f"`{argument}` must hold names or paths of variables with kernels, or "
+                        f"patterns of them. Received: {pattern!r}, which matches none. Did you "
+                        f"mean {' or '.join(map(repr, close))}?"
+                    )
+
+
+def _matches(pattern: str, path: str) -> bool:
+    return Request(layers=(pattern,)).selects(path)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change, and how it is made.
+
+    Attributes:
+        change: What becomes of the variable.
+        variable: The variable.
+        position: The place of its kernel in the order of the model.
+        kernel: What is drawn; None if zeros are set.
+        law: The law that the initializer is for.
+    """
+
+    change: Change
+    variable: Any
+    position: int
+    kernel: Kernel | None = None
+    law: Any = None
+
+    def values(self, seed: int) -> Any:
+        """The new values, not yet assigned."""
+        if self.kernel is None:
+            return ops.zeros(self.variable.shape, self.variable.dtype)
+        change, site = self.change, self.kernel.site
+        try:
+            return drawn(site, initializer_of(site, self.law, change.s, change.distribution, seed))
+        except ValueError as error:
+            raise ValueError(f"{change.path}: {error}") from error
+
+
+def steps_of(model: Any, options: Options) -> list[Step]:
+    """One step for each kernel, and one for each bias that is set to zero."""
+    kernels = _check_model(model)
+    options.check_patterns([kernel.site.path for kernel in kernels])
+    steps = []
+    for position, kernel in enumerate(kernels):
+        depth = position / max(len(kernels) - 1, 1)
+        step = _step(kernel, position, options, depth)
+        steps.append(step)
+        bias = getattr(kernel.site.layer, "bias", None)
+        zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.reader.last
+        if zeroed and bias is not None:
+            change = Change(bias.path, "bias", stddev_before=_size(bias), stddev=0.0)
+            steps.append(Step(change, bias, position))
+    return steps
+
+
+def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step:
+    site, meeting = kernel.site, kernel.meeting
+    law = with_dropout(meeting) if options.dropout else meeting.law
+    before = _size(site.variable)
+    change = Change(
+        path=site.path,
+        kind=site.reader.kind,
+        fan_in=site.fan_in,
+        width=site.width,
+        activation=meeting.activation,
+        law=str(law or ""),
+        distribution=options.distribution or kernel.distribution,
+        stddev_before=before,
+        note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
+    )
+    if law is not None:
+        change = replace(change, order_before=_order(law, site.width, site.fan_in * before**2))
+    order = options.order(site.path, depth)
+    reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
+    if reason or order is None:
+        return Step(replace(change, skipped=reason), site.variable, position)
+    initializer = initializer_of(site, law, order, change.distribution, None)
+    try:
+        scale = initializer.describe(site.shape)
+    except ValueError as error:
+        raise ValueError(f"{site.path}: {error}") from error
+    stddev = scale.stddev * math.sqrt(site.strides)
+    change = replace(change, s=order, gain=scale.gain, stddev=stddev)
+    return Step(change, site.variable, position, kernel, law)
+
+
+def _reason(kernel: Kernel, options: Options) -> str:
+    """Why a kernel stays as it is; empty if it does not."""
+    reason = kernel.kept or kernel.meeting.reason or options.reason(kernel.site.path)
+    if not reason and kernel.site.frozen and not options.include_frozen:
+        return "it is frozen"
+    if not reason and not (kernel.distribution or options.distribution):
+        name = type(kernel.site.initializer).__name__
+        return f"its initializer {name} has no scale; `distribution` would give it one"
+    return reason
+
+
+def _check_model(model: Any) -> list[Kernel]:
+    """The kernels of a model that has some and can be changed."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
+    unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]
+    if not model.built or (unbuilt and not model.weights):
+        raise ValueError(
+            "`model` must be built: call it once on an array of the shape of one batch, or call "
+            "its `build(input_shape)`, or begin it with a keras.Input. "
+            f"Received: model {model.name!r}, of which {', '.join(unbuilt[:3])} is not built"
+        )
+    for layer in model._flatten_layers():
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                "`model` must not be quantized: its kernels are integers. Re-initialize it, then "
+                f"quantize it. Received: layer {layer.name!r} in {layer.quantization_mode}"
+            )
+    kernels = [kernel for kernel in kernels_of(model) if kernel.site.variable is not None]
+    if not kernels:
+        raise ValueError(f"`model` must have kernels. Received: model {model.name!r} without any")
+    return kernels
+
+
+def check_kept(model: Any, changed: Sequence[Any]) -> None:
+    """A nan that stays would spoil the network whatever its kernels are."""
+    known = {id(variable) for variable in changed}
+    for variable in model.weights:
+        floating = keras.backend.is_float_dtype(variable.dtype)
+        if id(variable) not in known and floating and not math.isfinite(_size(variable)):
+            raise ValueError(
+                "`model` must have finite values in the variables that stay as they are. "
+                f"Received: nan or infinite values in {variable.path!r}; build the model anew, or "
+                "load its weights from a file"
+            )
+
+
+def _size(variable: Any) -> float:
+    """The root mean square of the values, by pieces: a large kernel is not copied as a whole."""
+    total, size = 0.0, math.prod(variable.shape)
+    flat = variable if size <= _PIECE else ops.reshape(variable, (size,))
+    for start in range(0, size, _PIECE):
+        piece = flat if size <= _PIECE else ops.slice(flat, (start,), (min(_PIECE, size - start),))
+        values = np.asarray(ops.convert_to_numpy(piece)).astype(np.float64).ravel()
+        total += float(np.dot(values, values))
+    return math.sqrt(total / max(size, 1))
+
+
+def _order(law: Any, width: int, gain: float) -> float:
+    """The order that a gain keeps; nan if all moments grow, or the gain is none."""
+    try:
+        return effective_order(law, width, gain=gain)
+    except ValueError:
+        return math.nan

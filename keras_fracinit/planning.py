@@ -1,0 +1,243 @@
+"""Any model, re-initialized as a whole: what would happen to each kernel and why, and the deed."""
+
+from __future__ import annotations
+
+import io
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+from keras_fracinit._changes import Change, Options, Orders, check_kept, steps_of
+from keras_fracinit._slots import reset_slots
+from keras_fracinit._validation import check_integer, check_type
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Change", "Plan", "plan", "reinitialize"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each kernel of a model. Prints as a table; `to_pandas` has all columns.
+
+    Attributes:
+        changes: One for each kernel, in the order in which the model calls their layers, and one
+            for each bias that is set to zero.
+        seed: The seed of the draws; None in a plan.
+        optimizer: What became of the state of the optimizer; empty in a plan.
+    """
+
+    changes: tuple[Change, ...]
+    seed: int | None = None
+    optimizer: str = ""
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __getitem__(self, path: str) -> Change:
+        """The change of the variable of this path."""
+        found = next((change for change in self.changes if change.path == path), None)
+        if found is None:
+            raise KeyError(path)
+        return found
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A frame with a row for each change and a column for each of its attributes."""
+        import pandas as pd
+
+        columns = [field.name for field in fields(Change)]
+        return pd.DataFrame([asdict(change) for change in self.changes], columns=columns)
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        table = Table(caption=self.optimizer or None, caption_justify="left")
+        for column in ("variable", "kind"):
+            table.add_column(column, overflow="fold")
+        for column in ("fan-in", "width"):
+            table.add_column(column, justify="right")
+        table.add_column("activation")
+        for column in ("s", "gain", "stddev", "order before"):
+            table.add_column(column, justify="right")
+        table.add_column("note", overflow="fold")
+        for change in self.changes:
+            table.add_row(*_cells(change))
+        return table
+
+    def __str__(self) -> str:
+        from rich.console import Console
+
+        # As wide as it needs to be wherever it goes, and without colors in a file.
+        console = Console(file=io.StringIO(), width=160, color_system=None)
+        console.print(self)
+        return str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO
+
+
+def plan(
+    model: keras.Model,
+    s: Orders = 1.0,
+    *,
+    only: str | Sequence[str] | None = None,
+    skip: str | Sequence[str] | None = None,
+    include_frozen: bool = False,
+    distribution: str | None = None,
+    biases: str = "keep",
+    dropout: bool = False,
+) -> Plan:
+    """What `reinitialize` would do to each kernel of a model, and why.
+
+    The model is run once on symbols, without any data, to see which activation the output of each
+    kernel meets: its own, or the next behind layers that pass a signal on (dropout, pooling,
+    reshaping, sums). Fan-in and width are those of the layer, which the shape alone does not tell
+    of depthwise, transposed, grouped and attention kernels.
+
+    A kernel stays as it is, and the plan says why, if a normalization follows (its scale does not
+    matter), an activation without a law follows (tanh, gelu, softmax, ...), it is frozen, recurrent
+    or an embedding, or its own initializer has no scale (zeros).
+
+    Args:
+        model: A built Keras model of any kind.
+        s: The order of the moment to keep, in [0, 2]; or a mapping from patterns of names or paths
+            to orders, of which the first that matches counts, and kernels that match none stay as
+            they are; or a function of the relative depth of a kernel, 0 for the first and 1 for the
+            last, that returns an order.
+        only: Patterns of names or paths of the variables to draw, such as "block1*"; all if None.
+        skip: Patterns of those to leave as they are.
+        include_frozen: Whether kernels of layers that are not trainable are drawn too.
+        distribution: As for `FracReLU`. None (default) takes that of each kernel's own initializer.
+        biases: "keep" (default), or "zero" to set the biases of the kernels that are drawn to zero.
+        dropout: Whether dropout behind the activation enters the law. The moment is then kept in
+            training mode, and shrinks at inference. False (default) keeps it at inference.
+
+    Returns:
+        A `Plan`, which prints as a table.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If the model is not built, quantized or without kernels, a pattern matches no
+            kernel, or an argument is out of range.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit.planning import plan
+    >>> hidden = [keras.layers.Dense(64, "relu", name=f"hidden_{i}") for i in range(2)]
+    >>> stack = [keras.Input((16,)), *hidden, keras.layers.Dense(1, name="last")]
+    >>> model = keras.Sequential(stack, name="mlp")
+    >>> for change in plan(model, s=1.0):
+    ...     print(change.path, change.fan_in, change.width, change.law, round(change.gain, 5))
+    mlp/hidden_0/kernel 16.0 64 ReLU() 2.03982
+    mlp/hidden_1/kernel 64.0 64 ReLU() 2.03982
+    mlp/last/kernel 64.0 1 Linear() 1.5708
+
+    Source: theory of `keras_fracinit.gain`; fans: derived at the head of `_kernels.py`.
+    """
+    options = Options(s, only, skip, include_frozen, distribution, biases, dropout)
+    return Plan(tuple(step.change for step in steps_of(model, options)))
+
+
+def reinitialize(
+    model: keras.Model,
+    s: Orders = 1.0,
+    seed: int | None = None,
+    *,
+    only: str | Sequence[str] | None = None,
+    skip: str | Sequence[str] | None = None,
+    include_frozen: bool = False,
+    distribution: str | None = None,
+    biases: str = "keep",
+    dropout: bool = False,
+    dry_run: bool = False,
+) -> Plan:
+    """Draws the kernels of a model anew, in place, so that the s-th moment is kept from layer to
+    layer.
+
+    Each kernel has a seed of its own, derived from `seed` and its place in the order of the model,
+    so that neither automatic names nor `only` and `skip` change what is drawn. All values are drawn
+    before the first is assigned, so that an error leaves the model as it was; until then they take
+    the memory of one copy of the kernels that are drawn. What the optimizer remembers of them (its
+    momenta) is set back to its start.
+
+    Args:
+        model: As for `plan`, like all arguments but the following.
+        s: As for `plan`.
+        seed: An integer in [0, 2^32) for draws that repeat. None (default) draws afresh, as
+            `keras.utils.set_random_seed` governs.
+        only: As for `plan`.
+        skip: As for `plan`.
+        include_frozen: As for `plan`.
+        distribution: As for `plan`.
+        biases: As for `plan`.
+        dropout: As for `plan`.
+        dry_run: Whether to return the plan and change nothing.
+
+    Returns:
+        The `Plan` that was carried out. Print it: it names what was left as it was.
+
+    Raises:
+        TypeError: As `plan` does.
+        ValueError: As `plan` does, or if variables that would stay as they are hold nan or infinite
+            values, which no new kernel cures.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit.planning import reinitialize
+    >>> hidden = [keras.layers.Dense(64, "relu") for _ in range(20)]
+    >>> model = keras.Sequential([keras.Input((16,)), *hidden, keras.layers.Dense(1)])
+    >>> report = reinitialize(model, s=1.0, seed=0)
+    >>> report.changes[5].order_before > 50.0, report.changes[5].s  # Glorot's, then ours
+    (True, 1.0)
+
+    Source: theory of `keras_fracinit.gain`.
+    """
+    options = Options(s, only, skip, include_frozen, distribution, biases, dropout)
+    check_type("dry_run", dry_run, bool)
+    if seed is not None:
+        seed = check_integer("seed", seed, 0, 2**32 - 1)
+    steps = steps_of(model, options)
+    changes = tuple(step.change for step in steps)
+    if dry_run:
+        return Plan(changes)
+    changed = [step for step in steps if not step.change.skipped]
+    check_kept(model, [step.variable for step in changed])
+    if seed is None:
+        # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+        seed = random.randrange(2**32)
+    seeds = np.random.SeedSequence(seed).generate_state(len(steps))
+    values = [step.values(int(seeds[step.position])) for step in changed]
+    for step, value in zip(changed, values, strict=True):
+        step.variable.assign(value)
+    optimizer = reset_slots(model, [step.variable for step in changed])
+    return Plan(changes, seed, optimizer)
+
+
+def _cells(change: Change) -> list[str]:
+    """Of one row of the table."""
+    drawn, sized = not change.skipped, change.width > 0
+    before = _number(change.stddev_before)
+    return [
+        change.path,
+        change.kind,
+        f"{change.fan_in:g}" if sized else "",
+        str(change.width) if sized else "",
+        change.law or change.activation,
+        _number(change.s),
+        _number(change.gain),
+        f"{before} -> {_number(change.stddev)}" if drawn else before,
+        "none" if change.law and math.isnan(change.order_before) else _number(change.order_before),
+        f"skipped, because {change.skipped}" if change.skipped else change.note,
+    ]
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4g}"
