@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_fracinit._patterns import check_patterns, matches
 from keras_fracinit._stacks import Kernel, drawn, initializer_of, kernels_of, with_dropout
 from keras_fracinit._validation import check_choice, check_order, check_several, check_type
 from keras_fracinit.initializers import DISTRIBUTIONS
-from keras_fracinit.models import Request
 from keras_fracinit.orders import effective_order
 
 _PIECE = 2**22  # values
@@ -95,34 +94,25 @@ class Options:
         """The order of the kernel of this path and relative depth; None if it has none."""
         if isinstance(self.s, Mapping):
             orders = self.s.items()
-            return next((check_order(s) for pattern, s in orders if _matches(pattern, path)), None)
+            return next(
+                (check_order(s) for pattern, s in orders if matches((pattern,), path)), None
+            )
         return check_order(self.s(depth) if callable(self.s) else self.s)
 
     def reason(self, path: str) -> str:
         """Why the kernel of this path is not among those to be drawn; empty if it is."""
-        if self.only is not None and not any(_matches(pattern, path) for pattern in self.only):
+        if self.only is not None and not matches(self.only, path):
             return "it is not in `only`"
-        if any(_matches(pattern, path) for pattern in self.skip or ()):
+        if matches(self.skip or (), path):
             return "it is in `skip`"
         return ""
 
     def check_patterns(self, paths: Sequence[str]) -> None:
         """Every pattern must match a kernel, or what was to change would silently stay."""
-        names = {name: None for path in paths for name in [path, *path.split("/")]}
         for argument in ("s", "only", "skip"):
             patterns = getattr(self, argument)
-            for pattern in patterns if isinstance(patterns, list | Mapping) else ():
-                if not any(_matches(pattern, path) for path in paths):
-                    close = get_close_matches(pattern, names, n=3, cutoff=0.3) or paths[:5]
-                    raise ValueError(
-                        f"`{argument}` must hold names or paths of variables with kernels, or "
-                        f"patterns of them. Received: {pattern!r}, which matches none. Did you "
-                        f"mean {' or '.join(map(repr, close))}?"
-                    )
-
-
-def _matches(pattern: str, path: str) -> bool:
-    return Request(layers=(pattern,)).selects(path)
+            several = patterns if isinstance(patterns, list | Mapping) else ()
+            check_patterns(argument, several, paths, "variables with kernels")
 
 
 @dataclass(frozen=True)

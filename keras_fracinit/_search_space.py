@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_fracinit._patterns import matches
 from keras_fracinit._validation import check_order, check_real, check_several, check_type
 from keras_fracinit.initializers import initializer_for
-from keras_fracinit.models import Request
 
 
 def order(
@@ -154,7 +154,7 @@ class Groups:
 
     def _of_group(self, path: str) -> str | None:
         groups = self.expected().items()
-        return next((n for n, patterns in groups if Request(layers=patterns).selects(path)), None)
+        return next((n for n, patterns in groups if matches(patterns, path)), None)
 
 
 def _require_tensorboard() -> None:

@@ -9,11 +9,9 @@ table leaves the device. A `StatelessScope` keeps the pass from touching the sta
 
 from __future__ import annotations
 
-import fnmatch
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import keras
@@ -21,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from keras_fracinit._patterns import check_patterns, matches
 from keras_fracinit._recording import Recorder, recording
 from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
 
@@ -66,11 +65,7 @@ class Request:
 
     def selects(self, path: str) -> bool:
         """Whether a name, path or pattern of `layers` matches this path or one around it."""
-        if self.layers is None:
-            return True
-        parts = path.split("/")
-        names = {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
-        return any(fnmatch.filter(names, pattern) for pattern in self.layers)
+        return self.layers is None or matches(self.layers, path)
 
 
 class Data(NamedTuple):
@@ -238,15 +233,7 @@ class Measurement:
 
     def _check_selection(self) -> None:
         """Every pattern must match a layer, or what was to be seen would silently be missing."""
-        names = {name: None for path in self._seen for name in [path, *path.split("/")]}
-        for pattern in self.request.layers or ():
-            if not any(Request(layers=(pattern,)).selects(path) for path in self._seen):
-                close = get_close_matches(pattern, names, n=3, cutoff=0.3) or list(self._seen)[:5]
-                raise ValueError(
-                    "`layers` must hold names or paths of layers of the model, or patterns of "
-                    f"them. Received: {pattern!r}, which matches none. Did you mean "
-                    f"{' or '.join(map(repr, close))}?"
-                )
+        check_patterns("layers", self.request.layers or (), list(self._seen), "layers of the model")
         if not self.rows:
             raise ValueError(
                 f"`quantities` must name something that model {self.model.name!r} has. "

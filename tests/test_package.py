@@ -17,7 +17,16 @@ PACKAGE = ROOT / "keras_fracinit"
 
 # A file imports only files before it.
 ORDER = [
-    *("_validation", "laws", "moments", "orders", "_spectrum", "_correlation", "propagation"),
+    *(
+        "_validation",
+        "_patterns",
+        "laws",
+        "moments",
+        "orders",
+        "_spectrum",
+        "_correlation",
+        "propagation",
+    ),
     *("estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
     *("_kernels", "_graph", "_stacks", "_changes", "_slots", "planning"),

@@ -597,11 +597,8 @@ def test_a_diverged_run_is_worse_than_all_others(objective, worse, tmp_path):
     hp = kt.HyperParameters()
     hp.Choice("s", [2.0, 0.0, 0.5, 1.0], default=2.0)  # in this order: one diverges at once
 
-    class Ordered(kt.GridSearch):
-        pass
-
     inner = FracInitHyperModel(lambda hp: build_with(hp, build), groups={}, seed=0)
-    tuner = Ordered(inner, objective, hyperparameters=hp, directory=tmp_path)
+    tuner = kt.GridSearch(inner, objective, hyperparameters=hp, directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
     frame = results(tuner).set_index("s")
     lost = frame.status == "diverged"
@@ -684,15 +681,6 @@ def test_what_a_fit_returns_may_be_a_number_or_a_dict(kind, tmp_path):
 
 
 def test_an_execution_that_fails_is_recorded_and_tried_again(tmp_path):
-    tries = []
-
-    def build(hp):
-        tries.append(1)
-        model = classifier(hp)
-        if len(tries) == 3:  # the first two are of the constructor and of the first execution
-            raise RuntimeError("out of luck")
-        return model
-
     class Failing(kt.HyperModel):
         failures = 0
 
