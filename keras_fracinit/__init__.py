@@ -6,6 +6,7 @@ models that use them load.
 
 from keras_fracinit import estimators, laws, propagation
 from keras_fracinit.callbacks import MomentLogger
+from keras_fracinit.diagnosis import diagnose
 from keras_fracinit.initializers import (
     FracLeakyReLU,
     FracLinear,
@@ -29,6 +30,7 @@ __all__ = [
     "MomentLogger",
     "RandomizedLeakyReLU",
     "death_probability",
+    "diagnose",
     "effective_order",
     "estimators",
     "gain",

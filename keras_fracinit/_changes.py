@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,10 +16,11 @@ from keras import ops
 from keras_fracinit._patterns import check_patterns, matches
 from keras_fracinit._stacks import Kernel, drawn, initializer_of, kernels_of, with_dropout
 from keras_fracinit._validation import check_choice, check_order, check_several, check_type
+from keras_fracinit._values import pieces, root_mean_square
 from keras_fracinit.initializers import DISTRIBUTIONS
 from keras_fracinit.orders import effective_order
 
-_PIECE = 2**22  # values
+_IN_MEMORY = 2**24  # bytes
 Orders = float | Mapping[str, float] | Callable[[float], float]
 
 
@@ -146,7 +149,7 @@ class Step:
 
 def steps_of(model: Any, options: Options) -> list[Step]:
     """One step for each kernel, and one for each bias that is set to zero."""
-    kernels = _check_model(model)
+    kernels = check_model(model)
     options.check_patterns([kernel.site.path for kernel in kernels])
     steps = []
     for position, kernel in enumerate(kernels):
@@ -156,7 +159,7 @@ def steps_of(model: Any, options: Options) -> list[Step]:
         bias = getattr(kernel.site.layer, "bias", None)
         zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.reader.last
         if zeroed and bias is not None:
-            change = Change(bias.path, "bias", stddev_before=_size(bias), stddev=0.0)
+            change = Change(bias.path, "bias", stddev_before=root_mean_square(bias), stddev=0.0)
             steps.append(Step(change, bias, position))
     return steps
 
@@ -164,7 +167,7 @@ def steps_of(model: Any, options: Options) -> list[Step]:
 def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step:
     site, meeting = kernel.site, kernel.meeting
     law = with_dropout(meeting) if options.dropout else meeting.law
-    before = _size(site.variable)
+    before = root_mean_square(site.variable)
     change = Change(
         path=site.path,
         kind=site.reader.kind,
@@ -177,7 +180,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
     )
     if law is not None:
-        change = replace(change, order_before=_order(law, site.width, site.fan_in * before**2))
+        change = replace(change, order_before=order_kept(law, site.width, site.fan_in * before**2))
     order = options.order(site.path, depth)
     reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
     if reason or order is None:
@@ -203,7 +206,7 @@ def _reason(kernel: Kernel, options: Options) -> str:
     return reason
 
 
-def _check_model(model: Any) -> list[Kernel]:
+def check_model(model: Any) -> list[Kernel]:
     """The kernels of a model that has some and can be changed."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
@@ -231,7 +234,7 @@ def check_kept(model: Any, changed: Sequence[Any]) -> None:
     known = {id(variable) for variable in changed}
     for variable in model.weights:
         floating = keras.backend.is_float_dtype(variable.dtype)
-        if id(variable) not in known and floating and not math.isfinite(_size(variable)):
+        if id(variable) not in known and floating and not math.isfinite(root_mean_square(variable)):
             raise ValueError(
                 "`model` must have finite values in the variables that stay as they are. "
                 f"Received: nan or infinite values in {variable.path!r}; build the model anew, or "
@@ -239,18 +242,33 @@ def check_kept(model: Any, changed: Sequence[Any]) -> None:
             )
 
 
-def _size(variable: Any) -> float:
-    """The root mean square of the values, by pieces: a large kernel is not copied as a whole."""
-    total, size = 0.0, math.prod(variable.shape)
-    flat = variable if size <= _PIECE else ops.reshape(variable, (size,))
-    for start in range(0, size, _PIECE):
-        piece = flat if size <= _PIECE else ops.slice(flat, (start,), (min(_PIECE, size - start),))
-        values = np.asarray(ops.convert_to_numpy(piece)).astype(np.float64).ravel()
-        total += float(np.dot(values, values))
-    return math.sqrt(total / max(size, 1))
+@contextlib.contextmanager
+def restoring() -> Iterator[Callable[[Any], None]]:
+    """Gives a function that keeps the values of a variable; they return if the block fails.
+
+    Without a file every kernel would have to be drawn twice, first to see that it can be: twice as
+    long, minutes for orthogonal ones, and an interrupt of the second time would stay half done.
+    """
+    kept: list[Any] = []
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+
+        def keep(variable: Any) -> None:
+            for piece in pieces(variable):
+                file.write(piece.view(np.uint8))  # bfloat16 has no buffer of its own
+            kept.append(variable)
+
+        try:
+            yield keep
+        except BaseException:
+            file.seek(0)
+            for variable in kept:
+                dtype, size = np.dtype(variable.dtype), math.prod(variable.shape)
+                values = np.frombuffer(file.read(size * dtype.itemsize), dtype)
+                variable.assign(values.reshape(variable.shape))
+            raise
 
 
-def _order(law: Any, width: int, gain: float) -> float:
+def order_kept(law: Any, width: int, gain: float) -> float:
     """The order that a gain keeps; nan if all moments grow, or the gain is none."""
     try:
         return effective_order(law, width, gain=gain)

@@ -19,14 +19,14 @@ from keras_fracinit._validation import check_real
 
 _COLOURS = "viridis"
 _LINE, _DIGIT = 12.0, 5.5  # points that a small tick label takes, down and across
-_LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small"}
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 # What has no colour is hatched, for no grey differs from every colour to every eye.
 _HATCHED: dict[str, tuple[str, dict[str, Any]]] = {
     NOT_POSITIVE: ("white", {"hatch": "....", "edgecolor": "0.2", "linewidth": 0.0}),
     NOT_FINITE: ("0.82", {"hatch": "////", "edgecolor": "0.4", "linewidth": 0.0}),
 }
 
-_OURS, _THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
+OURS, THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
 _CROSSES = {"diverged": "x", "collapsed": "+", "failed": "1"}
 _CROSS, _STRIP = 0.04, 0.25  # from cross to cross, and all of them at most, in heights of the axes
 
@@ -59,28 +59,28 @@ def draw_map(axes: Axes, table: Table, norm: Normalize | None) -> Any:
             keys.append(Patch(facecolor=face, label=kind, **style))
     if keys:  # below the axes, where no cell is
         place: dict[str, Any] = {"bbox_to_anchor": (1.0, 0.0), "borderaxespad": 2.0}
-        axes.legend(handles=keys, loc="upper right", ncols=2, **place, **_LEGEND)
+        axes.legend(handles=keys, loc="upper right", ncols=2, **place, **LEGEND)
     box, inch = axes.get_window_extent(), axes.figure.dpi / 72.0
     digits = 2 + max(len(str(step)) for step in table.steps)
     # The colorbar and the labels of the layers will take a quarter of the width.
     across, down = 0.75 * box.width / (_DIGIT * digits), box.height / _LINE
-    ticks, labels = _thin([str(step) for step in table.steps], across / inch)
+    ticks, labels = thin([str(step) for step in table.steps], across / inch)
     axes.set_xticks(ticks, labels, fontsize="small")
-    ticks, labels = _thin(table.names, down / inch)
+    ticks, labels = thin(table.names, down / inch)
     axes.set_yticks(ticks, labels, fontsize="small", parse_math=False)
     axes.set_xlabel("step", loc="left" if keys else "center")
     axes.set_ylim(y[-1], y[0])
     return mesh
 
 
-def _thin(labels: list[str], room: float) -> tuple[range, list[str]]:
+def thin(labels: list[str], room: float) -> tuple[range, list[str]]:
     """Every n-th, n = 1, 2, 5, 10, ..., so that there is room for them."""
     strides = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
     every = next(stride for stride in strides if len(labels) <= stride * max(room, 1.0))
     return range(0, len(labels), every), labels[::every]
 
 
-def _log_ticks(low: float, high: float) -> Locator:
+def log_ticks(low: float, high: float) -> Locator:
     """A narrow range would have next to none at 1, 2, 5, and a wide one too many."""
     if high < 5.0 * low:
         return MaxNLocator(6)
@@ -90,7 +90,7 @@ def _log_ticks(low: float, high: float) -> Locator:
 def add_colorbar(mesh: Any, table: Table, axes: Any) -> None:
     low, high, drawn = mesh.norm.vmin, mesh.norm.vmax, mesh.get_array().compressed()
     beyond = int((drawn < low).any()) + 2 * int((drawn > high).any())
-    options = {"ticks": _log_ticks(low, high), "format": "{x:g}"} if table.log else {}
+    options = {"ticks": log_ticks(low, high), "format": "{x:g}"} if table.log else {}
     options |= {"label": table.label, "extend": ("neither", "min", "max", "both")[beyond]}
     mesh.figure.colorbar(mesh, ax=axes, **options).minorticks_off()
 
@@ -119,7 +119,7 @@ def draw_profile(axes: Axes, table: Table, steps: list[int], band: Any) -> None:
         label = "theory: 95% of networks"
         handles.append(axes.fill_between(depth, *band[1:], color="0.87", zorder=0, label=label))
     if table.log:
-        locator = _log_ticks(*axes.get_ylim())
+        locator = log_ticks(*axes.get_ylim())
         axes.yaxis.set(major_locator=locator, major_formatter="{x:g}", minor_formatter="")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlabel("depth" if band is None else "depth (0: the input)")
@@ -127,10 +127,10 @@ def draw_profile(axes: Axes, table: Table, steps: list[int], band: Any) -> None:
 
 
 def _add_legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
-    place: dict[str, Any] = {"loc": "best", **_LEGEND, "frameon": True, "edgecolor": "none"}
+    place: dict[str, Any] = {"loc": "best", **LEGEND, "frameon": True, "edgecolor": "none"}
     if axes.figure.get_layout_engine() is not None:  # which makes room below
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 4.5}
-        place |= {"ncols": 2, **_LEGEND}
+        place |= {"ncols": 2, **LEGEND}
     axes.legend(handles, labels, **place)
 
 
@@ -159,17 +159,17 @@ def draw_search(axes: Axes, search: Search, order: str) -> None:
     points: dict[str, Any] = {"linestyle": "none", "alpha": 0.4, "markeredgewidth": 0.0}
     if len(search.completed):
         x, y = search.completed["order"], search.completed["score"]
-        (keys["completed execution"],) = axes.plot(x, y, marker="o", color=_OURS, **points)
+        (keys["completed execution"],) = axes.plot(x, y, marker="o", color=OURS, **points)
         # Equal orders share a vertex, and nan, of a trial without a score, breaks the line.
         middle = search.medians.groupby("order")["score"].median()
-        (line,) = axes.plot(middle.index, middle, color=_OURS, linewidth=1.2)
+        (line,) = axes.plot(middle.index, middle, color=OURS, linewidth=1.2)
         x, y = search.medians["order"], search.medians["score"]
-        (dot,) = axes.plot(x, y, "o", color=_OURS, markersize=5.0, markeredgecolor="white")
+        (dot,) = axes.plot(x, y, "o", color=OURS, markersize=5.0, markeredgecolor="white")
         keys["their median in each trial"] = (line, dot)
     if len(search.reference):
         x, y = search.reference["order"], search.reference["score"]
-        line = axes.axhline(y.median(), color=_THEIRS, linestyle="--")
-        (dot,) = axes.plot(x, y, marker="D", color=_THEIRS, **points)
+        line = axes.axhline(y.median(), color=THEIRS, linestyle="--")
+        (dot,) = axes.plot(x, y, marker="D", color=THEIRS, **points)
         value = x.iloc[0]
         he = " (He)" if value == 2.0 else ""
         keys[f"reference: {order} = {value:g}{he}"] = (line, dot)
@@ -214,7 +214,7 @@ def _draw_lost(axes: Axes, search: Search) -> dict[str, Any]:
     style: dict[str, Any] = {"linestyle": "none", "transform": axes.get_xaxis_transform()}
     keys = {}
     for legend, rows in search.lost.groupby("legend"):
-        style["color"] = _THEIRS if legend.startswith("reference") else "0.25"
+        style["color"] = THEIRS if legend.startswith("reference") else "0.25"
         style["marker"] = _CROSSES[rows["status"].iloc[0]]
         (key,) = axes.plot(rows["order"], height[rows.index], scaley=False, **style)
         keys[f"{legend} ({len(rows)})"] = key

@@ -22,10 +22,11 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_fracinit._kernels import has_kernel
-from keras_fracinit._recording import _patching  # one lock for all who replace the call of a layer
+from keras_fracinit._recording import patching  # one lock for all who replace the call of a layer
 
 layers, tree = keras.layers, keras.tree
 _ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention)
+MIXED = "attention_output"  # the name of the kernel behind attention
 
 
 class Call(NamedTuple):
@@ -163,12 +164,12 @@ class Graph:
         mixed, projected = object(), []
         for kernel in kernels:
             self._see(kernel)
-            if kernel.name != "attention_output":
+            if kernel.name != MIXED:
                 projected.append(object())
                 self._record(kernel, inputs, projected[-1:])
         self._record(Mixing(), projected, [mixed])
         for kernel in kernels:
-            if kernel.name == "attention_output":
+            if kernel.name == MIXED:
                 self._record(kernel, [mixed], outputs)
 
     # What is kept.
@@ -208,7 +209,7 @@ class Graph:
     @contextmanager
     def _recording(self) -> Iterator[None]:
         thread = threading.get_ident()
-        with _patching:
+        with patching:
             call, symbolic = layers.Layer.__call__, keras.Operation.symbolic_call
 
             def call_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:

@@ -14,29 +14,30 @@ from keras_fracinit.models import Data
 LIMIT = 256  # samples
 
 
-def probe_arrays(probe: Any, limit: int | None = None) -> Any:
+def probe_arrays(probe: Any, limit: int | None = None, name: str = "probe") -> Any:
     """The probe, or its first batch, with NumPy arrays of at most `limit` samples as its leaves.
 
-    Without a `limit` it is `LIMIT`, and there is a warning where that cuts samples off.
+    Without a `limit` it is `LIMIT`, and there is a warning where that cuts samples off. `name` is
+    that of the argument, for what is said of it.
 
     Raises:
         TypeError: If a leaf is no array.
         ValueError: If the probe is empty, or its parts differ in the number of samples.
     """
-    arrays = keras.tree.map_structure(_array, _first_batch(probe))
+    arrays = keras.tree.map_structure(lambda leaf: _array(leaf, name), _first_batch(probe))
     leaves = [leaf for leaf in keras.tree.flatten(arrays) if leaf is not None]
     sizes = sorted({len(leaf) for leaf in leaves})
     if not sizes or sizes[0] == 0:
-        raise ValueError(f"`probe` must hold samples. Received: probe={probe!r}")
+        raise ValueError(f"`{name}` must hold samples. Received: {name}={probe!r}")
     if len(sizes) > 1:
         shapes = keras.tree.map_structure(np.shape, arrays)
         raise ValueError(
-            "The parts of `probe` must have the same number of samples. "
-            f"Received: probe of shapes {shapes}"
+            f"The parts of `{name}` must have the same number of samples. "
+            f"Received: {name} of shapes {shapes}"
         )
     if limit is None and sizes[0] > LIMIT:
         warnings.warn(
-            f"`probe` holds {sizes[0]} samples; the first {LIMIT} are used, which is enough.",
+            f"`{name}` holds {sizes[0]} samples; the first {LIMIT} are used, which is enough.",
             stacklevel=3,
         )
     return keras.tree.map_structure(
@@ -76,13 +77,13 @@ def _first_batch(probe: Any) -> Any:
     return probe
 
 
-def _array(leaf: Any) -> Any:
+def _array(leaf: Any, name: str) -> Any:
     if leaf is None:
         return None
     array = np.asarray(keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else leaf)
     if array.ndim == 0 or (array.dtype.kind == "O" and not isinstance(array.flat[0], str)):
         raise TypeError(
-            "`probe` must be an array, a tuple, list or dict of arrays, a (x, y) pair, a "
+            f"`{name}` must be an array, a tuple, list or dict of arrays, a (x, y) pair, a "
             "tf.data.Dataset, a PyDataset or a torch DataLoader, with a first axis of samples. "
             f"Received: {leaf!r} (of type {type(leaf)})"
         )

@@ -13,9 +13,9 @@ import keras
 from keras import ops
 
 # They call their inner layers in a loop of the backend, from which no tensor may escape.
-_LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
+LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
 # The class is shared by all threads, so one of them records at a time.
-_patching = threading.RLock()
+patching = threading.RLock()
 
 
 class Recorder:
@@ -23,25 +23,35 @@ class Recorder:
 
     Args:
         wanted: Whether a quantity ("activations", "preactivations") is wanted of a path.
-        norms_of: What is kept of each output: its norms.
+        reduce: What is kept of each output, such as its norms.
 
     Attributes:
         rows: `(quantity, path, depth)` of each record, in the order of the calls.
-        norms: The norms of each record.
+        reduced: What is kept of each record.
+        layers: The layer of each record.
+        sources: Of each record, those whose outputs its layer was given, by their places; empty
+            where an operation stands between them, and where layers inside have done the work.
         paths: Of all layers that were called.
     """
 
-    def __init__(self, wanted: Callable[[str, str], bool], norms_of: Callable[[Any], Any]) -> None:
-        self.wanted, self.norms_of = wanted, norms_of
+    def __init__(self, wanted: Callable[[str, str], bool], reduce: Callable[[Any], Any]) -> None:
+        self.wanted, self.reduce = wanted, reduce
         self.rows: list[tuple[str, str, int | None]] = []
-        self.norms: list[Any] = []
+        self.reduced: list[Any] = []
+        self.layers: list[Any] = []
+        self.sources: list[tuple[int, ...]] = []
         self.paths: list[str] = []
         # Of the calls so far; weak, or torch would keep all activations of a pass.
         self._outputs: list[weakref.ref[Any]] = []
+        self._records: dict[int, tuple[weakref.ref[Any], int]] = {}  # by the ids of outputs
         self._enclosing: list[str] = []
         self._closed = False  # inside a layer that is not looked into
         self._depth = 0
         self._activation: tuple[Any, Callable[[Any], None]] | None = None
+
+    def know_input(self, tensor: Any) -> None:
+        """Lets the input of the model be a source: the one before the first record."""
+        self._records[id(tensor)] = weakref.ref(tensor), -1
 
     def __call__(self, call: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._closed:
@@ -52,9 +62,9 @@ class Recorder:
         path = layer.path or "/".join([*self._enclosing[-1:], layer.name])
         self.paths.append(path)
         kernel = any(_is_kernel(layer, name) for name in ("kernel", "depthwise_kernel"))
-        closed = kernel or isinstance(layer, _LOOPS)
+        closed = kernel or isinstance(layer, LOOPS)
         self._depth += closed
-        before = len(self._outputs)
+        before, sources = len(self._outputs), self._sources_of(args, kwargs)
         self._enclosing.append(path)
         self._closed = closed
         try:
@@ -69,13 +79,25 @@ class Recorder:
             # What a layer inside has put out, and a container passes on, is recorded already.
             if not any(output is other() for other in inner):
                 self._outputs.append(weakref.ref(output))
-                self._record("activations", path, output)
+                if self._record("activations", layer, path, output, () if inner else sources):
+                    self._records[id(output)] = weakref.ref(output), len(self.rows) - 1
         return outputs
 
-    def _record(self, quantity: str, path: str, tensor: Any) -> None:
-        if self.wanted(quantity, path):
-            self.rows.append((quantity, path, self._depth))
-            self.norms.append(self.norms_of(tensor))
+    def _record(
+        self, quantity: str, layer: Any, path: str, tensor: Any, sources: tuple[int, ...] = ()
+    ) -> bool:
+        if not self.wanted(quantity, path):
+            return False
+        self.rows.append((quantity, path, self._depth))
+        self.layers.append(layer)
+        self.sources.append(sources)
+        self.reduced.append(self.reduce(tensor))
+        return True
+
+    def _sources_of(self, args: Any, kwargs: Any) -> tuple[int, ...]:
+        found = [(t, self._records.get(id(t))) for t in keras.tree.flatten((args, kwargs))]
+        # An id may belong to a tensor that has taken the place of another one.
+        return tuple(record[1] for t, record in found if record and record[0]() is t)
 
     @contextmanager
     def _watch(self, layer: Any, path: str) -> Iterator[None]:
@@ -87,7 +109,7 @@ class Recorder:
 
         def record(inputs: Any) -> None:
             if _is_signal(inputs):
-                self._record("preactivations", path, inputs)
+                self._record("preactivations", layer, path, inputs)
 
         def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
             record(inputs)
@@ -107,11 +129,30 @@ class Recorder:
             layer.activation = activation
 
 
+def call_model(model: Any, x: Any, training: bool, name: str = "probe") -> Any:
+    """The outputs, or an error that says what does not fit; `name` is that of the argument."""
+    try:
+        return model(x, training=training)
+    except Exception as error:
+        shapes = keras.tree.map_structure(lambda array: tuple(array.shape), x)
+        raise ValueError(
+            f"`{name}` must fit the model, which takes {_inputs_of(model)}. "
+            f"Received: {name} of shape {shapes}\n{error}"
+        ) from error
+
+
+def _inputs_of(model: Any) -> str:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        return "what its `call` takes"
+    return ", ".join(f"{tensor.name}: {tuple(tensor.shape)} {tensor.dtype}" for tensor in inputs)
+
+
 @contextmanager
 def recording(recorder: Recorder) -> Iterator[None]:
     """Hands every call of a layer in this thread to the recorder."""
     thread = threading.get_ident()
-    with _patching:
+    with patching:
         original = keras.layers.Layer.__call__
 
         @functools.wraps(original)

@@ -19,6 +19,7 @@ kernels take its law, which is exact there and an approximation where one of the
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -44,10 +45,10 @@ _PASSING = {
     *("Concatenate", "Stack", "GaussianNoise", "GaussianDropout", "Pad", "BroadcastTo", "Negative"),
 }
 _PASSING_PREFIXES = ("MaxPool", "GlobalMaxPool", "ZeroPadding", "Cropping", "UpSampling")
-_AVERAGING_PREFIXES = ("AveragePool", "GlobalAveragePool", "AdaptiveAverage", "Mean")
+AVERAGES = ("AveragePool", "GlobalAveragePool", "AdaptiveAverage", "Mean")
 _SUMS = ("Add", "Subtract")
 _DROPOUTS = (layers.Dropout,)  # and the spatial ones, which derive from it
-_NORMALIZATIONS = (
+NORMALIZATIONS = (
     *(layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization),
     *(layers.RMSNormalization, layers.UnitNormalization, layers.SpectralNormalization),
 )
@@ -56,8 +57,9 @@ _OPERATIONS: dict[str, Callable[[Any], Law]] = {
     "LeakyRelu": lambda operation: LeakyReLU(operation.negative_slope),
     "Absolute": lambda operation: LeakyReLU(-1.0),
 }
+_LARGE = 2**20  # values
 _DIFFERENT = "its output meets different activations"
-_NORMALIZED = "a normalization follows, so its scale does not matter"
+NORMALIZED = "a normalization follows, so its scale does not matter"
 
 
 class Meeting(NamedTuple):
@@ -154,6 +156,19 @@ def initializer_of(site: Site, law: Any, s: float, distribution: str, seed: int 
 
 def drawn(site: Site, initializer: Any) -> Any:
     """New values of a kernel."""
+    if keras.backend.backend() == "tensorflow" and math.prod(site.shape) >= _LARGE:
+        import tensorflow as tf
+
+        # Op by op each factor takes a copy, and a graph multiplies in place; but of a seed that is
+        # a constant it draws twice, to see whether the kernel is small enough for a constant too.
+        initializer = copy.copy(initializer)
+        initializer.seed = keras.random.SeedGenerator(initializer.seed)
+        draw = tf.function(lambda: _drawn(site, initializer), autograph=False)
+        return draw.get_concrete_function()()
+    return _drawn(site, initializer)
+
+
+def _drawn(site: Site, initializer: Any) -> Any:
     values = initializer(site.shape, site.variable.dtype)
     return values if site.strides == 1 else values * math.sqrt(site.strides)
 
@@ -183,7 +198,7 @@ def _kernel(site: Site, meetings: _Meetings, hidden: Any, alone: bool) -> Kernel
     elif hidden is not None and not reason:
         reason = f"it belongs to a {type(hidden).__name__}, which is not looked into"
         if isinstance(hidden, layers.SpectralNormalization):
-            reason = _NORMALIZED
+            reason = NORMALIZED
     draw = draw_of(site.initializer)
     distribution = draw[0](site.initializer) if draw else ""
     meeting = Meeting() if reason else meetings.of(site)
@@ -229,8 +244,8 @@ class _Meetings:
 
     def _at(self, call: Call) -> Iterable[Meeting]:
         unit, name = call.unit, type(call.unit).__name__
-        if isinstance(unit, _NORMALIZATIONS):
-            return [Meeting(reason=_NORMALIZED)]
+        if isinstance(unit, NORMALIZATIONS):
+            return [Meeting(reason=NORMALIZED)]
         if isinstance(unit, Mixing):
             note = "attention mixes positions: kept at each of them"
             return [Meeting(Linear(), activation="linear", note=note)]
@@ -242,7 +257,7 @@ class _Meetings:
         behind = self._behind(_Key(call))
         if isinstance(unit, _DROPOUTS):
             return [m._replace(dropout=_joint(unit.rate, m.dropout)) for m in behind]
-        if name.startswith(_AVERAGING_PREFIXES):
+        if name.startswith(AVERAGES):
             note = f"{name} averages, which makes the signal smaller"
             return [m._replace(note=m.note or note) for m in behind]
         if name in _PASSING or name.startswith(_PASSING_PREFIXES):
@@ -253,7 +268,7 @@ class _Meetings:
         """Right behind a sum an activation acts on all summands; anything else is far away."""
         note = f"added to {len(call.inputs) - 1} other(s): the moment of the sum is not kept"
         meeting = _common(self._behind(_Key(call)))
-        if meeting.reason in (_NORMALIZED, _DIFFERENT):
+        if meeting.reason in (NORMALIZED, _DIFFERENT):
             meeting = Meeting(Linear(), activation="linear")
         return meeting._replace(note=note, added=True)
 
@@ -274,7 +289,7 @@ class _Key:
 def _common(found: Iterable[Meeting]) -> Meeting:
     """Of all that an output meets; where one route is normalized, the others decide."""
     found = list(found)
-    others = [meeting for meeting in found if meeting.reason != _NORMALIZED] or found
+    others = [meeting for meeting in found if meeting.reason != NORMALIZED] or found
     if not others:
         return Meeting(reason="what follows is no layer of Keras")
     if len({(meeting.law, meeting.reason) for meeting in others}) > 1:
@@ -293,7 +308,7 @@ def _within(own: Meeting, behind: Iterable[Meeting]) -> Meeting:
     if own.law is None:
         return own
     meeting = _common(behind)
-    if meeting.reason == _NORMALIZED:
+    if meeting.reason == NORMALIZED:
         return meeting
     return own._replace(dropout=meeting.dropout)
 

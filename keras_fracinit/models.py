@@ -20,7 +20,7 @@ import numpy.typing as npt
 from keras import ops
 
 from keras_fracinit._patterns import check_patterns, matches
-from keras_fracinit._recording import Recorder, recording
+from keras_fracinit._recording import Recorder, call_model, recording
 from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
 
 QUANTITIES = ("activations", "preactivations", "weights", "gradients", "updates")
@@ -104,7 +104,7 @@ class Measurement:
         # Without a compiler many small operations are faster on the host than one by one.
         self._xp = ops if compiled or "gradients" in request.quantities else np
         if not model.built:
-            self._call_model(keras.tree.map_structure(lambda array: array[:1], data.x), False)
+            call_model(model, keras.tree.map_structure(lambda array: array[:1], data.x), False)
         self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
         variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}
         self.trainable = list(model.trainable_variables)
@@ -164,12 +164,12 @@ class Measurement:
         with keras.StatelessScope(values):
             if {"activations", "preactivations", "gradients"} & {*self.request.quantities}:
                 with recording(recorder):
-                    prediction = self._call_model(data.x, training)
+                    prediction = call_model(self.model, data.x, training)
                 if self.gradients:
                     loss = self._loss(data, prediction, training)
         self._seen = dict.fromkeys([*recorder.paths, *(v.path for v in self.trainable)])
         self.rows = _numbered(recorder.rows)
-        return loss, recorder.norms
+        return loss, recorder.reduced
 
     def reduce(
         self, norms: list[Any], trainable: list[Any], gradients: Any, previous: list[Any]
@@ -209,16 +209,6 @@ class Measurement:
         return scaled_norms(
             tensor if self._xp is ops else ops.convert_to_numpy(tensor), kind, self._xp
         )
-
-    def _call_model(self, x: Any, training: bool) -> Any:
-        try:
-            return self.model(x, training=training)
-        except Exception as error:
-            shapes = keras.tree.map_structure(lambda array: tuple(array.shape), self.data.x)
-            raise ValueError(
-                f"`probe` must fit the model, which takes {_inputs_of(self.model)}. "
-                f"Received: probe of shape {shapes}\n{error}"
-            ) from error
 
     def _loss(self, data: Data, prediction: Any, training: bool) -> Any:
         x, y, sample_weight = data
@@ -338,13 +328,6 @@ def _identity(model: Any) -> list[Any]:
     """What a compiled function depends on, to be compared by identity."""
     trained_by = [getattr(model, name, None) for name in ("optimizer", "loss")]
     return [model, *trained_by, *model.weights, *model.trainable_variables]
-
-
-def _inputs_of(model: Any) -> str:
-    inputs = getattr(model, "inputs", None)
-    if not inputs:
-        return "what its `call` takes"
-    return ", ".join(f"{tensor.name}: {tuple(tensor.shape)} {tensor.dtype}" for tensor in inputs)
 
 
 def _tensor(array: Any) -> Any:

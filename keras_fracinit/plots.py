@@ -1,4 +1,5 @@
-"""Pictures of a history (heat maps of layers x steps, profiles against depth) and of a search.
+"""Pictures of a history (heat maps of layers x steps, profiles against depth), of a search, and of
+a diagnosis.
 
 A history is the frame `MomentLogger.history`, or what `pandas.read_csv` makes of its file. Of rows
 that give the same number twice the last counts; rows without a layer are left out. Nothing here is
@@ -23,7 +24,10 @@ from keras_fracinit._drawing import (
     height_of,
     norm_of,
 )
+from keras_fracinit._drawing_diagnosis import draw_diagnosis
 from keras_fracinit._tables import band_of, check_steps, search_of, select
+from keras_fracinit._validation import check_type
+from keras_fracinit.diagnosis import Diagnosis
 
 
 def heatmap(
@@ -199,3 +203,33 @@ def score_by_order(results: pd.DataFrame, order: str = "s", ax: Axes | None = No
     draw_search(axes, search, order)
     axes.set(xlabel=order, ylabel=search.score)
     return axes
+
+
+def diagnosis(diagnosis: Diagnosis) -> Figure:
+    """The size of the signal through a network, and how alike its inputs become.
+
+    Above, on a logarithmic scale, the size of each output. Where theory follows, the band of one
+    draw is grey and what it expects of these weights dotted. Below, one minus the mean cosine
+    between inputs; in the shaded part they are parallel, and what follows cannot tell them apart.
+    The verdicts are the title: green if the network is healthy, else vermilion.
+
+    Args:
+        diagnosis: What `keras_fracinit.diagnose` returns.
+
+    Returns:
+        A figure of its own; `figure.savefig("diagnosis.png")` keeps it.
+
+    Raises:
+        TypeError: If `diagnosis` is none.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit import diagnose, plots
+    >>> hidden = [keras.layers.Dense(32, "relu") for _ in range(10)]
+    >>> model = keras.Sequential([keras.Input((8,)), *hidden])
+    >>> figure = plots.diagnosis(diagnose(model, keras.random.normal((32, 8))))
+    >>> [axes.get_ylabel() for axes in figure.axes][0]
+    'size of the signal'
+    """
+    return draw_diagnosis(check_type("diagnosis", diagnosis, Diagnosis))

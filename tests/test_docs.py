@@ -10,6 +10,7 @@ import pytest
 import keras_fracinit as kf
 from keras_fracinit import (
     callbacks,
+    diagnosis,
     estimators,
     initializers,
     laws,
@@ -40,7 +41,7 @@ def test_the_code_of_a_page_prints_what_the_page_says(name, tmp_path, monkeypatc
 
 def test_every_derivation_has_code_that_checks_it():
     pages = {page for page in DOCS.glob("theory/*.md") if page.stem != "index"}
-    assert len(pages) == 11
+    assert len(pages) == 13
     for page in pages:
         assert "## Check" in page.read_text(), page
         assert ">>>" in page.read_text(), page
@@ -67,7 +68,14 @@ def own(module):
 
 
 def public():
-    for module in (kf, estimators, planning, propagation, tuner):  # which list their names
+    for module in (
+        kf,
+        diagnosis,
+        estimators,
+        planning,
+        propagation,
+        tuner,
+    ):  # which list their names
         for name in module.__all__:
             yield f"{module.__name__}.{name}", getattr(module, name)
     for module in (callbacks, laws, layers, models, plots):

@@ -29,8 +29,10 @@ ORDER = [
     ),
     *("estimators", "_fans"),
     *("layers", "activations", "initializers", "_recording", "models"),
-    *("_kernels", "_graph", "_stacks", "_changes", "_slots", "planning"),
-    *("_probe", "_files", "_records", "callbacks", "_tables", "_drawing", "plots"),
+    *("_kernels", "_graph", "_stacks", "_values", "_changes", "_slots", "planning"),
+    *("_probe", "_files", "_records", "callbacks"),
+    *("_observing", "_walks", "_verdicts", "diagnosis"),
+    *("_tables", "_drawing", "_drawing_diagnosis", "plots"),
     *("_trials", "_search_space", "_hypermodel", "_resuming", "tuner"),
 ]
 

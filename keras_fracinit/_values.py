@@ -1,0 +1,60 @@
+"""The values of a variable, by pieces: a large kernel is not copied as a whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from keras_fracinit.estimators import tail_index
+
+_PIECE = 2**20  # values
+
+
+class Values(NamedTuple):
+    """What is said of the values of a variable.
+
+    Attributes:
+        rms: Their root mean square: the standard deviation of what was drawn around zero.
+        tail_index: Hill's estimate from the largest magnitudes, as `estimators.tail_index`.
+    """
+
+    rms: float
+    tail_index: float
+
+
+def root_mean_square(variable: Any) -> float:
+    """Of the values; nan or infinite if one of them is."""
+    total = sum(float(np.dot(piece, piece)) for piece in _pieces(variable))
+    return math.sqrt(total / max(math.prod(variable.shape), 1))
+
+
+def values_of(variable: Any) -> Values:
+    """Scale and tail, in one pass over the values."""
+    size = math.prod(variable.shape)
+    k = math.isqrt(size)
+    total, largest = 0.0, np.empty(0)
+    for piece in _pieces(variable):
+        total += float(np.dot(piece, piece))
+        largest = np.concatenate([largest, np.abs(piece)])
+        if largest.size > k + 1:
+            largest = np.partition(largest, -k - 1)[-k - 1 :]
+    tail = tail_index(largest, k).value if 0 < k < size else math.nan
+    return Values(math.sqrt(total / max(size, 1)), tail)
+
+
+def _pieces(variable: Any) -> Iterator[npt.NDArray[np.float64]]:
+    return (piece.astype(np.float64) for piece in pieces(variable))
+
+
+def pieces(variable: Any) -> Iterator[npt.NDArray[Any]]:
+    """The values of a variable in the order of its axes, flat and in its own type."""
+    size = math.prod(variable.shape)
+    flat = variable if size <= _PIECE else ops.reshape(variable, (size,))
+    for start in range(0, size, _PIECE):
+        piece = flat if size <= _PIECE else ops.slice(flat, (start,), (min(_PIECE, size - start),))
+        yield np.asarray(ops.convert_to_numpy(piece)).ravel()

@@ -1,0 +1,188 @@
+"""The walks of a signal through a model: where theory follows its size, how far it may stray.
+
+Through a layer of width d the logarithm of the size of a signal takes a step of mean mu and
+variance nu^2 (see `propagation`), independent of the other layers. One network is one draw of the
+walk, and almost the same one for all its inputs. After k layers that keep the moment of some order
+between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more,
+where mu_2 is the mean at order 2, and that of order 0 is 0. This is the band of one draw.
+
+A walk leads from one layer that theory does not follow (a normalization, an activation without a
+law) to the next. Two things widen the band. With several positions the size is that of a sample as
+a whole, and the mean of a step lies between that of one position and its negative, by Jensen. Zeros
+that pad a convolution take the place of inputs: up to the share of them, under a signal that is
+even. Pooling moves a signal by what it finds in it; its steps are left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_fracinit import moments
+from keras_fracinit._graph import MIXED
+from keras_fracinit._observing import Output, path_to_last
+from keras_fracinit._recording import LOOPS
+from keras_fracinit._stacks import AVERAGES, NORMALIZATIONS, Kernel, with_dropout
+from keras_fracinit._values import Values
+from keras_fracinit.laws import Law
+from keras_fracinit.propagation import propagate
+
+_TRANSPOSED = (
+    keras.layers.Conv1DTranspose,
+    keras.layers.Conv2DTranspose,
+    keras.layers.Conv3DTranspose,
+)
+_POOLS = (*AVERAGES, "MaxPool", "GlobalMaxPool", "AdaptiveMax")
+
+
+class Known(NamedTuple):
+    """A kernel, its law in this mode (None if theory does not follow), and its values."""
+
+    kernel: Kernel
+    law: Law | None
+    values: Values
+
+    @property
+    def gain(self) -> float:
+        return self.kernel.site.fan_in * self.values.rms**2
+
+
+class Step(NamedTuple):
+    """One layer with a kernel, or several that are called as one.
+
+    Attributes:
+        first: Its output.
+        last: The last output before the next step, behind its activation.
+        mean: What theory says of the weights as they are, in nats; nan if they are none.
+        variance: In nats squared.
+        low: The mean at s = 2, less what may be lost at edges.
+        high: The mean at s = 0.
+    """
+
+    first: Output
+    last: Output
+    mean: float
+    variance: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Steps in a row, and the size of the signal before and behind each, in nats.
+
+    Attributes:
+        start: The output that the first step takes.
+        steps: At least one.
+        sizes: The measured size at the start and behind each step, without the steps of pooling.
+    """
+
+    start: Output
+    steps: tuple[Step, ...]
+    sizes: tuple[float, ...]
+
+    @property
+    def drift(self) -> float:
+        """In nats, over all steps."""
+        return self.sizes[-1] - self.sizes[0]
+
+    def band(self, width: float) -> list[tuple[float, float]]:
+        """Lowest and highest drift behind each step, `width` standard deviations off the means."""
+        low = high = variance = 0.0
+        band = []
+        for step in self.steps:
+            low, high, variance = low + step.low, high + step.high, variance + step.variance
+            reach = width * math.sqrt(variance)
+            band.append((low - reach, high + reach))
+        return band
+
+    def excess(self, width: float) -> float:
+        """How far the drift is outside the band, in nats; negative below, 0 inside."""
+        low, high = self.band(width)[-1]
+        return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
+
+
+def known_kernels(kernels: Sequence[Kernel], values: Sequence[Values], training: bool) -> Any:
+    """By the id of a layer, its kernels: what `walks_of` looks up."""
+    known: dict[int, list[Known]] = {}
+    for kernel, found in zip(kernels, values, strict=True):
+        meeting = kernel.meeting
+        law = with_dropout(meeting) if training else meeting.law
+        known.setdefault(id(kernel.site.layer), []).append(Known(kernel, law, found))
+    return known
+
+
+def kernels_in(layer: Any, known: dict[int, list[Known]]) -> list[Known]:
+    """Those of a layer, and of the layers that it calls in a loop; none of no layer."""
+    inner = layer._flatten_layers() if isinstance(layer, LOOPS) else [layer]
+    return [item for part in inner for item in known.get(id(part), ())]
+
+
+def walks_of(outputs: Sequence[Output], known: dict[int, list[Known]]) -> list[Walk]:
+    """All walks on the way to the last output, in order."""
+    walks, path = [], path_to_last(outputs)
+    firsts: list[int] = []  # the places on the path where steps begin
+    for place, i in enumerate([*path, None]):
+        kernels = [] if i is None else kernels_in(outputs[i].layer, known)
+        if i is None or _is_end(outputs[i].layer, kernels):
+            if firsts:
+                walks.append(_walk([outputs[k] for k in path], known, firsts, place))
+            firsts = []
+        elif kernels and place > 0:
+            firsts.append(place)
+    return walks
+
+
+def _is_end(layer: Any, kernels: list[Known]) -> bool:
+    """Whether theory does not follow through this layer."""
+    lost = any(item.law is None for item in kernels)
+    # What attention puts out is not seen, only what becomes of it.
+    attention = isinstance(layer, keras.layers.Softmax) or getattr(layer, "name", "") == MIXED
+    return lost or attention or isinstance(layer, NORMALIZATIONS)
+
+
+def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Walk:
+    start, lasts = firsts[0] - 1, [*(first - 1 for first in firsts[1:]), end - 1]
+    sizes, pooled = [path[start].signal.log_size], 0.0
+    steps = []
+    for first, last in zip(firsts, lasts, strict=True):
+        for before, output in itertools.pairwise(path[first - 1 : last + 1]):
+            if type(output.layer).__name__.startswith(_POOLS):
+                pooled += output.signal.log_size - before.signal.log_size
+        sizes.append(path[last].signal.log_size - pooled)
+        kernels = kernels_in(path[first].layer, known)
+        steps.append(_step(kernels, path[first], path[last]))
+    return Walk(path[start], tuple(steps), tuple(sizes))
+
+
+def _step(kernels: list[Known], first: Output, last: Output) -> Step:
+    mean = variance = low = high = 0.0
+    for kernel, law, values in kernels:
+        width = kernel.site.width
+        he = moments.log_norm(law, 2.0, width)
+        variance += he.variance
+        low += he.mean + _edges(kernel.site.layer, first.signal.shape)
+        high -= he.mean if len(first.signal.shape) > 2 else 0.0
+        gain = kernel.site.fan_in * values.rms**2
+        usable = math.isfinite(gain) and gain > 0.0
+        mean += propagate([width], law, gain=gain).mean if usable else math.nan
+    return Step(first, last, mean, variance, low, high)
+
+
+def _edges(layer: Any, shape: tuple[int, ...]) -> float:
+    """The logarithm of the root of the share of inputs that are no padding."""
+    if getattr(layer, "padding", "") != "same" or not hasattr(layer, "dilation_rate"):
+        return 0.0
+    if isinstance(layer, _TRANSPOSED):
+        return 0.0
+    sizes = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
+    share = 1.0
+    for size, taps, dilation in zip(sizes, layer.kernel_size, layer.dilation_rate, strict=True):
+        offsets = [(tap - (taps - 1) // 2) * dilation for tap in range(taps)]
+        share *= sum(max(size - abs(offset), 0) for offset in offsets) / (taps * size)
+    return 0.5 * math.log(share)
