@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_fracinit._changes import Change, Options, Orders, check_kept, steps_of
+from keras_fracinit._changes import Change, Options, Orders, check_kept, restoring, steps_of
 from keras_fracinit._slots import reset_slots
 from keras_fracinit._validation import check_integer, check_type
 
@@ -162,9 +162,9 @@ def reinitialize(
     layer.
 
     Each kernel has a seed of its own, derived from `seed` and its place in the order of the model,
-    so that neither automatic names nor `only` and `skip` change what is drawn. All values are drawn
-    before the first is assigned, so that an error leaves the model as it was; until then they take
-    the memory of one copy of the kernels that are drawn. What the optimizer remembers of them (its
+    so that neither automatic names nor `only` and `skip` change what is drawn. An error, or an
+    interrupt, leaves the kernels as they were: the old values wait in a temporary file, so that no
+    more than one new kernel is in memory at a time. What the optimizer remembers of them (its
     momenta) is set back to its start.
 
     Args:
@@ -214,10 +214,11 @@ def reinitialize(
         # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
         seed = random.randrange(2**32)
     seeds = np.random.SeedSequence(seed).generate_state(len(steps))
-    values = [step.values(int(seeds[step.position])) for step in changed]
-    for step, value in zip(changed, values, strict=True):
-        step.variable.assign(value)
-    optimizer = reset_slots(model, [step.variable for step in changed])
+    with restoring() as keep:
+        for step in changed:
+            keep(step.variable)
+            step.variable.assign(step.values(int(seeds[step.position])))
+        optimizer = reset_slots(model, [step.variable for step in changed])
     return Plan(changes, seed, optimizer)
 
 
