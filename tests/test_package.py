@@ -34,6 +34,7 @@ ORDER = [
     *("_observing", "_walks", "_verdicts", "diagnosis"),
     *("_tables", "_drawing", "_drawing_diagnosis", "plots"),
     *("_trials", "_search_space", "_hypermodel", "_resuming", "tuner"),
+    *("_cli_files", "_cli", "__main__"),
 ]
 
 
