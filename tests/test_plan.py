@@ -120,6 +120,12 @@ def lstm():
     return keras.Model(tokens, layers.Dense(1, "sigmoid")(x))
 
 
+def conv_lstm():
+    inputs = keras.Input((3, 6, 6, 2))
+    x = layers.GlobalAveragePooling2D()(layers.ConvLSTM2D(4, 3)(inputs))
+    return keras.Model(inputs, layers.Dense(3)(x))
+
+
 class Block(layers.Layer):
     def __init__(self, units, symbolic=True, **kwargs):
         super().__init__(**kwargs)
@@ -250,6 +256,10 @@ MODELS = {
             ("recurrent", 5, 5, GATES),
             ("dense", 5, 1, "sigmoid follows"),
         ],
+    ),
+    "conv-lstm": (
+        conv_lstm,
+        [("recurrent", 18, 4, GATES), ("recurrent", 36, 4, GATES), ("dense", 4, 3, LINEAR)],
     ),
     "subclassed": (
         subclassed,
