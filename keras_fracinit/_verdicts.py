@@ -35,9 +35,8 @@ def verdicts_of(
         *_parallel(signals),
     ]
     remarks = [*_averaged(signals), *_resets(outputs), *_unjudged(outputs, known)]
-    if not against and walks:
-        worst = max(walks, key=lambda walk: abs(walk.drift) / len(walk.steps))
-        remarks.insert(0, f"healthy: {_pace(worst, width_of(walks), 'inside')}")
+    if not against:
+        remarks.insert(0, f"healthy: {_best(walks)}")
     return against, remarks
 
 
@@ -80,6 +79,14 @@ def _strays(walks: Sequence[Walk]) -> Iterator[str]:
         yield f"{word}: {_pace(walk, width, 'outside')}{others}"
 
 
+def _best(walks: Sequence[Walk]) -> str:
+    """Of the walks, all inside their bands, the one that goes farthest in each layer."""
+    if not walks:
+        return "nothing is left to the scale of the weights"
+    walk = max(walks, key=lambda walk: abs(walk.drift) / len(walk.steps))
+    return _pace(walk, width_of(walks), "inside")
+
+
 def _pace(walk: Walk, width: float, where: str) -> str:
     count = len(walk.steps)
     pace, low, high = (math.exp(x / count) for x in (walk.drift, *walk.band(width)[-1]))
@@ -93,16 +100,18 @@ def _pace(walk: Walk, width: float, where: str) -> str:
 
 def _parallel(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start == 0:
-        yield f"inputs are parallel: cosine {signals[0].signal.cosine:.3g} before the first layer"
-    elif start < len(signals) and not _averages(signals[start]):
+    if start == len(signals) or _averages(signals[start]):
+        return
+    if signals[start].depth == 0:
+        yield f"inputs are parallel: cosine {signals[start].signal.cosine:.3g} before any kernel"
+    else:
         cosine = signals[-1].signal.cosine
         yield f"inputs collapse: cosine {cosine:.3g} from {_at(signals[start])} on, {_NO_CURE}"
 
 
 def _averaged(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if 0 < start < len(signals) and _averages(signals[start]):
+    if start < len(signals) and _averages(signals[start]):
         cosine = signals[start].signal.cosine
         yield f"{_at(signals[start])} averages, and makes the inputs alike: cosine {cosine:.3g}"
 

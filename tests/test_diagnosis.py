@@ -209,8 +209,24 @@ def test_inputs_that_collapse_are_named_and_blamed_on_no_scale():
 def test_inputs_that_are_parallel_are_not_blamed_on_the_network():
     x = 1.0 + 0.01 * X
     verdicts = diagnose(fresh(mlp(3, 64)), x).verdicts
-    assert verdicts[0].startswith("inputs are parallel: cosine 1")
+    assert verdicts[0] == "inputs are parallel: cosine 1 before any kernel"
     assert not any("collapse" in verdict for verdict in verdicts)
+
+
+def test_inputs_of_the_wrong_range_are_not_blamed_on_the_network():
+    """What a model rescales from [0, 255] itself is in [-1, 1] already."""
+    rescaling = layers.Rescaling(1 / 127.5, -1.0, name="rescaling")
+    model = fresh(keras.Sequential([keras.Input((32,)), rescaling, layers.Dense(64, "relu")]))
+    assert "inputs are parallel: cosine 1 before any kernel" in diagnose(model, X).verdicts
+
+
+def test_what_is_normalized_throughout_is_healthy():
+    block = [layers.Dense(16), layers.BatchNormalization(), layers.ReLU()]
+    model = keras.Sequential([keras.Input((32,)), *block, layers.Dense(3, "softmax")])
+    assert diagnose(model, X).verdicts == (
+        "healthy: nothing is left to the scale of the weights",
+        "norm layer resets the scale: 1 time",
+    )
 
 
 def test_a_final_softmax_is_not_taken_for_a_collapse():
