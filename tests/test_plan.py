@@ -1,6 +1,7 @@
 """Whole models: what each kernel meets, its true fans, and what drawing it anew does."""
 
 import math
+import weakref
 
 import keras
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 from networks import NETWORKS
 
 import keras_fracinit as kf
-from keras_fracinit import _changes, laws
+from keras_fracinit import _changes, _stacks, laws, planning
 from keras_fracinit._stacks import kernels_of
+from keras_fracinit.initializers import DISTRIBUTIONS
 from keras_fracinit.planning import plan, reinitialize
 
 layers, ops = keras.layers, keras.ops
@@ -699,21 +701,80 @@ def test_biases_are_kept_or_set_to_zero():
 # Nothing half done.
 
 
-def test_an_error_leaves_the_model_as_it_was(monkeypatch):
-    model, calls = mlp(), []
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("in_memory", [1, 2**24])
+def test_an_error_leaves_the_model_as_it_was(monkeypatch, error, dtype, in_memory):
+    model, calls = mlp(dtype=dtype), []
     before = weights(model)
+    monkeypatch.setattr(_changes, "_IN_MEMORY", in_memory)
 
     def failing(site, initializer):
         calls.append(site)
-        if len(calls) == 3:
-            raise RuntimeError("out of memory")
-        return array(site.variable) + 1.0
+        if len(calls) == last:
+            raise error("out of memory")
+        return ops.ones(site.shape, dtype)
 
     monkeypatch.setattr(_changes, "drawn", failing)
-    with pytest.raises(RuntimeError, match="out of memory"):
-        reinitialize(model)
-    assert len(calls) == 3
+    for last in range(1, 5):
+        calls.clear()
+        with pytest.raises(error, match="out of memory"):
+            reinitialize(model)
+        assert len(calls) == last
+        assert equal(weights(model), before)
+    last = 0
+    reinitialize(model)
+    assert not equal(weights(model), before)
+
+
+@pytest.mark.parametrize("step", ["pieces", "reset_slots"])
+def test_an_error_beside_the_draws_leaves_the_kernels_as_they_were(monkeypatch, step):
+    model = mlp()
+    before = weights(model)
+
+    def failing(*args):
+        yield np.ones(1, "float32")
+        raise OSError("no space left")
+
+    patched = failing if step == "pieces" else lambda *args: list(failing())
+    monkeypatch.setattr(_changes if step == "pieces" else planning, step, patched)
+    with pytest.raises(OSError, match="no space left"):
+        reinitialize(model, biases="zero")
     assert equal(weights(model), before)
+
+
+def test_no_more_than_one_new_kernel_is_in_memory(monkeypatch):
+    model, draw, references = mlp(), _changes.drawn, []
+
+    def waiting():
+        held = [variable.value for variable in model.weights]  # JAX makes a draw the value itself
+        alive = [reference() for reference in references]
+        return [x for x in alive if x is not None and all(x is not value for value in held)]
+
+    def watched(site, initializer):
+        assert not waiting()
+        values = draw(site, initializer)
+        references.append(weakref.ref(values))
+        return values
+
+    monkeypatch.setattr(_changes, "drawn", watched)
+    reinitialize(model, biases="zero")
+    assert len(references) == 4
+    assert not waiting()
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_large_kernel_has_the_values_of_its_seed(monkeypatch, distribution):
+    hidden = layers.Conv2DTranspose(4, 4, strides=2, activation="relu")
+    model = keras.Sequential([keras.Input((4, 4, 3)), hidden, layers.Dense(3)])
+    draws = []
+    for large in (1, 2**20, 1):
+        monkeypatch.setattr(_stacks, "_LARGE", large)
+        reinitialize(model, seed=3, distribution=distribution)
+        draws.append(weights(model))
+    assert equal(draws[0], draws[2])
+    for first, second in zip(*draws[:2], strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-6, atol=1e-7)
 
 
 def test_a_scale_beyond_all_floats_is_an_error_that_names_the_kernel():
