@@ -47,6 +47,7 @@ benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/moment_logger.py
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/collapse.py
+	$(BIN)/python benchmarks/whole_model.py
 
 # Hours. Stopped, it goes on where it was; OPTIONS="--only 'mnist-relu-d20-*' --threads 1".
 bench-learning: .venv/with-dev .venv/with-jax

@@ -254,7 +254,7 @@ def restoring() -> Iterator[Callable[[Any], None]]:
 
         def keep(variable: Any) -> None:
             for piece in pieces(variable):
-                file.write(piece.view(np.uint8))  # bfloat16 has no buffer of its own
+                file.write(piece.view(np.uint8).data)  # bfloat16 has no buffer of its own
             kept.append(variable)
 
         try:

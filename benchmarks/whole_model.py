@@ -1,0 +1,154 @@
+"""What it takes to draw a whole model anew and to diagnose it: time and memory.
+
+    python benchmarks/whole_model.py                  # some minutes
+    python benchmarks/whole_model.py --repeats 5 --batch 8
+
+VGG16 (138 million weights) and a VGG of an eighth of its widths, for images of 64 x 64. Times are
+medians over the repeats, everything in turn in one process, and ratios to building the model. LSUV,
+once, is data-driven: it runs the model up to each layer, and needs orthonormal kernels first; for VGG16
+their QR decomposition takes minutes, so there it only scales. Memory is the peak above what the
+process had before the call, in sizes of the largest kernel (392 MiB), each in a fresh process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from _lsuv import lsuv
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from keras_fracinit import diagnose, reinitialize
+
+layers = keras.layers
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
+
+
+def small() -> Any:
+    stack: list[Any] = [keras.Input((64, 64, 3))]
+    for filters, depth in ((8, 2), (16, 2), (32, 3), (64, 3), (64, 3)):
+        stack += [
+            layers.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(depth)
+        ]
+        stack.append(layers.MaxPooling2D())
+    stack += [layers.Flatten(), layers.Dense(512, "relu"), layers.Dense(512, "relu")]
+    return keras.Sequential([*stack, layers.Dense(100, "softmax")])
+
+
+MODELS: dict[str, tuple[Callable[[], Any], int]] = {
+    "VGG16": (lambda: keras.applications.VGG16(weights=None), 224),
+    "small VGG": (small, 64),
+}
+
+
+def calls(name: str, model: Any, x: Any) -> dict[str, Callable[[], Any]]:
+    whole = name != "VGG16"
+    return {
+        "reinitialize": lambda: reinitialize(model, s=1.0, seed=0),
+        "diagnose": lambda: diagnose(model, x),
+        "one call of the model": lambda: model(x, training=False),
+        "LSUV" if whole else "LSUV without its QR": lambda: lsuv(model, x, orthogonal=whole),
+    }
+
+
+def images(size: int, batch: int) -> Any:
+    return np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def times(name: str, batch: int, repeats: int) -> dict[str, list[float]]:
+    build, size = MODELS[name]
+    x, found = images(size, batch), {}
+    for repeat in track(range(repeats + 1), f"{name}, times", console=console, transient=True):
+        start = time.perf_counter()
+        model = build()
+        taken = {"building it": time.perf_counter() - start}
+        for label, call in calls(name, model, x).items():
+            if repeat == 1 or not label.startswith("LSUV"):  # minutes: once is enough
+                taken[label] = seconds(call)
+        for label, value in taken.items():
+            if repeat:  # the first one traces and fills caches
+                found.setdefault(label, []).append(value)
+    return found
+
+
+def resident() -> float:
+    """Bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_over_largest_kernel(name: str, label: str, batch: int) -> float:
+    build, size = MODELS[name]
+    # What building has drawn and freed stays with the allocator, and would hide the peak.
+    keras.initializers.GlorotUniform.__call__ = lambda self, shape, dtype: keras.ops.zeros(shape)
+    model, x = build(), images(size, batch)
+    call = calls(name, model, x)[label]
+    largest = max(float(np.prod(v.shape)) * 4.0 for v in model.weights)
+    before, peak, done = resident(), 0.0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.002):
+            peak = max(peak, resident())
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    call()
+    done.set()
+    thread.join()
+    return (max(peak, resident()) - before) / largest
+
+
+def in_fresh_process(name: str, label: str, batch: int) -> float:
+    command = [sys.executable, __file__, "--batch", str(batch), "--memory-of", name, label]
+    output = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(output.stdout.split()[-1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=8, help="images")
+    parser.add_argument("--memory-of", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.memory_of:
+        print(peak_over_largest_kernel(*arguments.memory_of, arguments.batch))
+        return
+    for name in MODELS:
+        found = times(name, arguments.batch, arguments.repeats)
+        base = statistics.median(found["building it"])
+        table = Table(title=f"{name}, {arguments.batch} images, {keras.backend.backend()}")
+        table.add_column("")
+        for column in ("seconds", "over building it", "peak memory over the largest kernel"):
+            table.add_column(column, justify="right")
+        for label, values in found.items():
+            middle = statistics.median(values)
+            memory = ""
+            if name == "VGG16" and label != "building it" and not label.startswith("LSUV"):
+                memory = f"{in_fresh_process(name, label, arguments.batch):.2f}"
+            table.add_row(label, f"{middle:.2f}", f"{middle / base:.2f}", memory)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
