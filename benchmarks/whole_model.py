@@ -5,9 +5,9 @@
 
 VGG16 (138 million weights) and a VGG of an eighth of its widths, for images of 64 x 64. Times are
 medians over the repeats, everything in turn in one process, and ratios to building the model. LSUV,
-once, is data-driven: it runs the model up to each layer, and needs orthonormal kernels first; for VGG16
-their QR decomposition takes minutes, so there it only scales. Memory is the peak above what the
-process had before the call, in sizes of the largest kernel (392 MiB), each in a fresh process.
+once, is data-driven: it runs the model up to each layer, and needs orthonormal kernels first; for
+VGG16 their QR decomposition takes minutes, so there it only scales. Memory is the peak above what
+the process had before the call, in sizes of the largest kernel (392 MiB), each in a fresh process.
 """
 
 from __future__ import annotations

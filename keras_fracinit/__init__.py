@@ -19,8 +19,10 @@ from keras_fracinit.layers import RandomizedLeakyReLU
 from keras_fracinit.moments import LogNorm, death_probability, gain, log_norm
 from keras_fracinit.orders import effective_order
 from keras_fracinit.planning import plan, reinitialize
+from keras_fracinit.smooth_initializers import FracActivation
 
 __all__ = [
+    "FracActivation",
     "FracLeakyReLU",
     "FracLinear",
     "FracRandomizedLeakyReLU",

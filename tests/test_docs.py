@@ -21,6 +21,8 @@ from keras_fracinit import (
     planning,
     plots,
     propagation,
+    smooth,
+    smooth_initializers,
     tuner,
 )
 
@@ -91,7 +93,10 @@ def test_every_public_name_is_in_the_reference():
 
 def test_whatever_has_an_example_is_in_the_reference():
     things = [id(thing) for thing in documented().values()]
-    for module in (callbacks, estimators, initializers, laws, layers, models, moments, orders):
+    for module in (
+        *(callbacks, estimators, initializers, laws, layers, models, moments, orders),
+        *(smooth, smooth_initializers),
+    ):
         for name, thing in own(module):
             if "Example:" in (thing.__doc__ or ""):
                 assert id(thing) in things, f"{module.__name__}.{name}"
