@@ -302,7 +302,9 @@ time.sleep(600)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_all(tmp_path, number):
-    heard = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # also under nohup
+    # Also under nohup, and in the background of a script, where SIGINT is ignored.
+    heard = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+    heard += "signal.signal(signal.SIGINT, signal.default_int_handler)"
     process = supervisor(tmp_path, STUBBORN, "--workers=3", before=heard)
     wait_for(lambda: len(list(tmp_path.glob("* is ready"))) == 4, process)
     process.send_signal(number)
