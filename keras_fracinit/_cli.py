@@ -25,6 +25,7 @@ from keras_fracinit._cli_files import (
     one_line,
     whole,
 )
+from keras_fracinit._printing import text_of
 from keras_fracinit._probe import LIMIT
 from keras_fracinit._validation import check_integer, check_width
 from keras_fracinit.activations import law_of
@@ -33,7 +34,6 @@ from keras_fracinit.initializers import DISTRIBUTIONS, initializer_for
 from keras_fracinit.moments import death_probability
 from keras_fracinit.planning import reinitialize
 
-_WIDTH = 160  # of what goes to a file or a pipe
 _ORDER = (
     "the order of the moment to keep, from 0 to 2: 2 keeps the variance (He, or LeCun where no "
     "activation follows), 1 the first moment, 0 is the Lyapunov limit, which keeps the typical "
@@ -148,7 +148,7 @@ def _show(table: Any) -> None:
     if sys.stdout.isatty():
         Console().print(table)
     else:
-        Console(width=_WIDTH, color_system=None).print(table)
+        print(text_of(table), end="")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -26,7 +26,7 @@ _HATCHED: dict[str, tuple[str, dict[str, Any]]] = {
     NOT_FINITE: ("0.82", {"hatch": "////", "edgecolor": "0.4", "linewidth": 0.0}),
 }
 
-OURS, THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
+_OURS, THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
 _CROSSES = {"diverged": "x", "collapsed": "+", "failed": "1"}
 _CROSS, _STRIP = 0.04, 0.25  # from cross to cross, and all of them at most, in heights of the axes
 
@@ -159,12 +159,12 @@ def draw_search(axes: Axes, search: Search, order: str) -> None:
     points: dict[str, Any] = {"linestyle": "none", "alpha": 0.4, "markeredgewidth": 0.0}
     if len(search.completed):
         x, y = search.completed["order"], search.completed["score"]
-        (keys["completed execution"],) = axes.plot(x, y, marker="o", color=OURS, **points)
+        (keys["completed execution"],) = axes.plot(x, y, marker="o", color=_OURS, **points)
         # Equal orders share a vertex, and nan, of a trial without a score, breaks the line.
         middle = search.medians.groupby("order")["score"].median()
-        (line,) = axes.plot(middle.index, middle, color=OURS, linewidth=1.2)
+        (line,) = axes.plot(middle.index, middle, color=_OURS, linewidth=1.2)
         x, y = search.medians["order"], search.medians["score"]
-        (dot,) = axes.plot(x, y, "o", color=OURS, markersize=5.0, markeredgecolor="white")
+        (dot,) = axes.plot(x, y, "o", color=_OURS, markersize=5.0, markeredgecolor="white")
         keys["their median in each trial"] = (line, dot)
     if len(search.reference):
         x, y = search.reference["order"], search.reference["score"]

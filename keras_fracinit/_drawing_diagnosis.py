@@ -26,8 +26,10 @@ def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
     lines = [textwrap.fill(verdict, _LETTERS) for verdict in diagnosis.verdicts]
     upper.set_title("\n".join(lines), fontsize="small", color=colour, loc="left", parse_math=False)
     layers = diagnosis.layers
-    _draw_sizes(upper, layers, colour)
-    _draw_cosines(lower, layers, colour)
+    # Where theory does not follow; a softmax makes all inputs alike.
+    beyond = [i for i, layer in enumerate(layers) if layer.kind and not layer.law]
+    _draw_sizes(upper, layers, beyond, colour)
+    _draw_cosines(lower, layers, beyond, colour)
     starts = [i for i, o in enumerate(layers) if i == 0 or o.depth != layers[i - 1].depth]
     ticks, labels = thin([str(layers[i].depth) for i in starts], 25.0)
     lower.set_xticks([starts[tick] for tick in ticks], labels, fontsize="small")
@@ -35,7 +37,9 @@ def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
     return figure
 
 
-def _draw_sizes(axes: Axes, layers: tuple[LayerDiagnosis, ...], colour: str) -> None:
+def _draw_sizes(
+    axes: Axes, layers: tuple[LayerDiagnosis, ...], beyond: list[int], colour: str
+) -> None:
     """Of each output the size; of each walk the band, and what theory gives the weights."""
     axes.set_yscale("log")
     for walk in sorted({layer.walk for layer in layers} - {0}):
@@ -50,9 +54,9 @@ def _draw_sizes(axes: Axes, layers: tuple[LayerDiagnosis, ...], colour: str) -> 
         )
         label = "theory of these weights" if first else None
         axes.plot(places, predicted, ":", color="0.2", linewidth=1.4, label=label)
-    size = _positive([layer.size for layer in layers])
+    size = np.array([layer.size for layer in layers])
+    size[~(np.isfinite(size) & (size > 0.0))] = np.nan
     axes.plot(size, "o-", color=colour, markersize=3.0, linewidth=1.2, label="measured")
-    beyond = [i for i, layer in enumerate(layers) if layer.kind and not layer.law]
     label = "theory does not follow" if beyond else None
     axes.plot(beyond, size[beyond], "o", color=colour, **_HOLLOW, label=label)
     lost = np.flatnonzero(np.isnan(size))
@@ -66,20 +70,16 @@ def _draw_sizes(axes: Axes, layers: tuple[LayerDiagnosis, ...], colour: str) -> 
     axes.legend(loc="best", **LEGEND)
 
 
-def _draw_cosines(axes: Axes, layers: tuple[LayerDiagnosis, ...], colour: str) -> None:
+def _draw_cosines(
+    axes: Axes, layers: tuple[LayerDiagnosis, ...], beyond: list[int], colour: str
+) -> None:
     axes.set_yscale("log")
     distance = 1.0 - np.array([layer.cosine for layer in layers])
     distance = np.maximum(distance, _LEAST)
     axes.plot(distance, "o-", color=colour, markersize=3.0, linewidth=1.2)
-    beyond = [i for i, layer in enumerate(layers) if layer.kind and not layer.law]
     axes.plot(beyond, distance[beyond], "o", color=colour, **_HOLLOW)
     axes.axhspan(_LEAST, 1.0 - COLLAPSED, color="#F5D9C6", zorder=0)
     here: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "fontsize": "small"}
     axes.text(0.01, 1.2 * _LEAST, "inputs are parallel", va="bottom", color="0.3", **here)
     axes.set_ylim(_LEAST, 2.0)
     axes.set_ylabel("1 - mean cosine\nbetween inputs")
-
-
-def _positive(values: list[float]) -> Any:
-    array = np.array(values, dtype=float)
-    return np.where(np.isfinite(array) & (array > 0.0), array, np.nan)

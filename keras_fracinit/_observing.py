@@ -86,11 +86,11 @@ def observe(model: Any, x: Any, training: bool) -> list[Output]:
     return outputs
 
 
-def path_to_last(outputs: Sequence[Output]) -> list[int]:
-    """The places of the outputs that the last one is made of, one after the other."""
+def path_to_last(outputs: Sequence[Output]) -> list[Output]:
+    """The outputs that the last one is made of, one after the other."""
     path, i = [], len(outputs) - 1
     while i >= 0:
-        path.append(i)
+        path.append(outputs[i])
         i = outputs[i].parent
     return path[::-1]
 
@@ -101,9 +101,9 @@ def signal_of(tensor: Any) -> Signal:
     norms = np.asarray(scaled_norms(array, "norm", np), dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         sizes = np.sqrt(np.mean(norms * norms, axis=0))
+        alive = sizes > 0.0
         units = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0)
-        cosine = _mean_cosine(array[sizes > 0.0])
-    alive = sizes > 0.0
+        cosine = _mean_cosine(array[alive])
     return Signal(
         norms=norms,
         shape=array.shape,

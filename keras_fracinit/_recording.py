@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -16,6 +16,20 @@ from keras import ops
 LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
 # The class is shared by all threads, so one of them records at a time.
 patching = threading.RLock()
+
+
+class _Output(NamedTuple):
+    """An output: weak, or torch would keep all activations of a pass.
+
+    Attributes:
+        tensor: The output.
+        number: Counts the outputs, from 1; 0 for the input of the model.
+        record: The place of its record, -1 for the input of the model; None if it is not wanted.
+    """
+
+    tensor: weakref.ref[Any]
+    number: int
+    record: int | None
 
 
 class Recorder:
@@ -41,9 +55,8 @@ class Recorder:
         self.layers: list[Any] = []
         self.sources: list[tuple[int, ...]] = []
         self.paths: list[str] = []
-        # Of the calls so far; weak, or torch would keep all activations of a pass.
-        self._outputs: list[weakref.ref[Any]] = []
-        self._records: dict[int, tuple[weakref.ref[Any], int]] = {}  # by the ids of outputs
+        self._outputs: dict[int, _Output] = {}  # of the calls so far, by their ids
+        self._count = 0
         self._enclosing: list[str] = []
         self._closed = False  # inside a layer that is not looked into
         self._depth = 0
@@ -51,7 +64,7 @@ class Recorder:
 
     def know_input(self, tensor: Any) -> None:
         """Lets the input of the model be a source: the one before the first record."""
-        self._records[id(tensor)] = weakref.ref(tensor), -1
+        self._outputs[id(tensor)] = _Output(weakref.ref(tensor), 0, -1)
 
     def __call__(self, call: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._closed:
@@ -64,7 +77,7 @@ class Recorder:
         kernel = any(_is_kernel(layer, name) for name in ("kernel", "depthwise_kernel"))
         closed = kernel or isinstance(layer, LOOPS)
         self._depth += closed
-        before, sources = len(self._outputs), self._sources_of(args, kwargs)
+        before, sources = self._count, self._sources_of(args, kwargs)
         self._enclosing.append(path)
         self._closed = closed
         try:
@@ -74,13 +87,17 @@ class Recorder:
         finally:
             self._enclosing.pop()
             self._closed = False
-        inner = self._outputs[before:]
+        inside = self._count  # the calls of layers in this one
         for output in filter(_is_signal, keras.tree.flatten(outputs)):
+            known = self._known(output)
             # What a layer inside has put out, and a container passes on, is recorded already.
-            if not any(output is other() for other in inner):
-                self._outputs.append(weakref.ref(output))
-                if self._record("activations", layer, path, output, () if inner else sources):
-                    self._records[id(output)] = weakref.ref(output), len(self.rows) - 1
+            if known is None or not before < known.number <= inside:
+                self._count += 1
+                recorded = self._record(
+                    "activations", layer, path, output, sources if inside == before else ()
+                )
+                place = len(self.rows) - 1 if recorded else None
+                self._outputs[id(output)] = _Output(weakref.ref(output), self._count, place)
         return outputs
 
     def _record(
@@ -95,9 +112,13 @@ class Recorder:
         return True
 
     def _sources_of(self, args: Any, kwargs: Any) -> tuple[int, ...]:
-        found = [(t, self._records.get(id(t))) for t in keras.tree.flatten((args, kwargs))]
+        found = map(self._known, keras.tree.flatten((args, kwargs)))
+        return tuple(output.record for output in found if output and output.record is not None)
+
+    def _known(self, tensor: Any) -> _Output | None:
+        output = self._outputs.get(id(tensor))
         # An id may belong to a tensor that has taken the place of another one.
-        return tuple(record[1] for t, record in found if record and record[0]() is t)
+        return output if output and output.tensor() is tensor else None
 
     @contextmanager
     def _watch(self, layer: Any, path: str) -> Iterator[None]:

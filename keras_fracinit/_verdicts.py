@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from keras_fracinit._observing import Output, path_to_last
+from keras_fracinit._observing import Output
 from keras_fracinit._stacks import AVERAGES, NORMALIZATIONS, NORMALIZED
 from keras_fracinit._walks import Known, Walk, kernels_in
 
@@ -24,10 +24,10 @@ def width_of(walks: Sequence[Walk]) -> float:
 
 
 def verdicts_of(
-    outputs: Sequence[Output], walks: Sequence[Walk], known: Any
+    outputs: Sequence[Output], path: Sequence[Output], walks: Sequence[Walk], known: Any
 ) -> tuple[list[str], list[str]]:
     """What speaks against the network, the gravest first, and what else there is to say."""
-    signals = _signals([outputs[i] for i in path_to_last(outputs)], known)
+    signals = _signals(path, known)
     against = [
         *_not_finite(outputs, known),
         *_dead(signals),
@@ -40,7 +40,7 @@ def verdicts_of(
     return against, remarks
 
 
-def _signals(path: list[Output], known: Any) -> list[Output]:
+def _signals(path: Sequence[Output], known: Any) -> Sequence[Output]:
     """Without what comes of the last kernel if that is, say, a softmax: all of it looks alike."""
     places = [i for i, output in enumerate(path) if kernels_in(output.layer, known)]
     lost = places and any(item.law is None for item in kernels_in(path[places[-1]].layer, known))

@@ -25,18 +25,14 @@ import keras
 
 from keras_fracinit import moments
 from keras_fracinit._graph import MIXED
-from keras_fracinit._observing import Output, path_to_last
+from keras_fracinit._kernels import Site
+from keras_fracinit._observing import Output
 from keras_fracinit._recording import LOOPS
 from keras_fracinit._stacks import AVERAGES, NORMALIZATIONS, Kernel, with_dropout
 from keras_fracinit._values import Values
 from keras_fracinit.laws import Law
 from keras_fracinit.propagation import propagate
 
-_TRANSPOSED = (
-    keras.layers.Conv1DTranspose,
-    keras.layers.Conv2DTranspose,
-    keras.layers.Conv3DTranspose,
-)
 _POOLS = (*AVERAGES, "MaxPool", "GlobalMaxPool", "AdaptiveMax")
 
 
@@ -123,15 +119,15 @@ def kernels_in(layer: Any, known: dict[int, list[Known]]) -> list[Known]:
     return [item for part in inner for item in known.get(id(part), ())]
 
 
-def walks_of(outputs: Sequence[Output], known: dict[int, list[Known]]) -> list[Walk]:
-    """All walks on the way to the last output, in order."""
-    walks, path = [], path_to_last(outputs)
+def walks_of(path: Sequence[Output], known: dict[int, list[Known]]) -> list[Walk]:
+    """All walks on a path through the model, in order."""
+    walks: list[Walk] = []
     firsts: list[int] = []  # the places on the path where steps begin
-    for place, i in enumerate([*path, None]):
-        kernels = [] if i is None else kernels_in(outputs[i].layer, known)
-        if i is None or _is_end(outputs[i].layer, kernels):
+    for place, output in enumerate([*path, None]):
+        kernels = kernels_in(output.layer, known) if output else []
+        if output is None or _is_end(output.layer, kernels):
             if firsts:
-                walks.append(_walk([outputs[k] for k in path], known, firsts, place))
+                walks.append(_walk(path, known, firsts, place))
             firsts = []
         elif kernels and place > 0:
             firsts.append(place)
@@ -162,23 +158,21 @@ def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Wa
 
 def _step(kernels: list[Known], first: Output, last: Output) -> Step:
     mean = variance = low = high = 0.0
-    for kernel, law, values in kernels:
-        width = kernel.site.width
-        he = moments.log_norm(law, 2.0, width)
+    for item in kernels:
+        site, law, gain = item.kernel.site, item.law, item.gain
+        he = moments.log_norm(law, 2.0, site.width)
         variance += he.variance
-        low += he.mean + _edges(kernel.site.layer, first.signal.shape)
+        low += he.mean + _edges(site, first.signal.shape)
         high -= he.mean if len(first.signal.shape) > 2 else 0.0
-        gain = kernel.site.fan_in * values.rms**2
         usable = math.isfinite(gain) and gain > 0.0
-        mean += propagate([width], law, gain=gain).mean if usable else math.nan
+        mean += propagate([site.width], law, gain=gain).mean if usable else math.nan
     return Step(first, last, mean, variance, low, high)
 
 
-def _edges(layer: Any, shape: tuple[int, ...]) -> float:
+def _edges(site: Site, shape: tuple[int, ...]) -> float:
     """The logarithm of the root of the share of inputs that are no padding."""
-    if getattr(layer, "padding", "") != "same" or not hasattr(layer, "dilation_rate"):
-        return 0.0
-    if isinstance(layer, _TRANSPOSED):
+    layer = site.layer
+    if site.reader.kind not in ("convolution", "depthwise") or layer.padding != "same":
         return 0.0
     sizes = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
     share = 1.0

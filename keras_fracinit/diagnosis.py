@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -12,7 +11,8 @@ import keras
 import numpy as np
 
 from keras_fracinit._changes import check_model, order_kept
-from keras_fracinit._observing import Output, observe
+from keras_fracinit._observing import Output, observe, path_to_last
+from keras_fracinit._printing import number, text_of
 from keras_fracinit._probe import probe_arrays, probe_data
 from keras_fracinit._validation import check_order, check_several, check_type
 from keras_fracinit._values import values_of
@@ -129,11 +129,7 @@ class Diagnosis:
         return table
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        console = Console(file=io.StringIO(), width=160, color_system=None)
-        console.print(self)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO
+        return text_of(self)
 
 
 def diagnose(
@@ -198,10 +194,11 @@ def diagnose(
     outputs = observe(model, data, training)
     values = [values_of(kernel.site.variable) for kernel in kernels]
     known = known_kernels(kernels, values, training)
-    walks = walks_of(outputs, known)
+    path = path_to_last(outputs)
+    walks = walks_of(path, known)
     expected = _expectations(walks)
     layers = tuple(_layer(o, known, several, expected.get(id(o))) for o in outputs)
-    against, remarks = verdicts_of(outputs, walks, known)
+    against, remarks = verdicts_of(outputs, path, walks, known)
     return Diagnosis(layers, (*against, *remarks), not against)
 
 
@@ -218,15 +215,15 @@ def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
     By the ids of outputs, for a layer may be called more than once.
     """
     width, found = width_of(walks), {}
-    for number, walk in enumerate(walks, start=1):
+    for place, walk in enumerate(walks, start=1):
         start = mean = walk.sizes[0]
-        found[id(walk.start)] = _Expected(number, *[_exp(start)] * 3)
+        found[id(walk.start)] = _Expected(place, *[_exp(start)] * 3)
         bands = walk.band(width)
         for step, size, (low, high) in zip(walk.steps, walk.sizes[1:], bands, strict=True):
             mean += step.mean
             pooled = step.last.signal.log_size - size
             ends = (mean, start + low, start + high)
-            found[id(step.last)] = _Expected(number, *(_exp(end + pooled) for end in ends))
+            found[id(step.last)] = _Expected(place, *(_exp(end + pooled) for end in ends))
     return found
 
 
@@ -273,18 +270,14 @@ def _cells(layer: LayerDiagnosis) -> list[str]:
         layer.path,
         layer.kind,
         str(layer.depth),
-        *(_number(value) for value in layer.s_scales.values()),
+        *(number(value, 3) for value in layer.s_scales.values()),
         f"{layer.log_norm_mean:.2f} ± {layer.log_norm_stddev:.2f}",
         f"{layer.dead_units:.0%}",
         f"{layer.dead_inputs:.0%}",
         "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",
-        order or _number(layer.effective_order),
-        _number(layer.tail_index),
-        _number(layer.size),
-        _number(layer.predicted),
+        order or number(layer.effective_order, 3),
+        number(layer.tail_index, 3),
+        number(layer.size, 3),
+        number(layer.predicted, 3),
         band,
     ]
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.3g}"

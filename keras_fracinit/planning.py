@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ import keras
 import numpy as np
 
 from keras_fracinit._changes import Change, Options, Orders, check_kept, restoring, steps_of
+from keras_fracinit._printing import number, text_of
 from keras_fracinit._slots import reset_slots
 from keras_fracinit._validation import check_integer, check_type
 
@@ -74,12 +74,7 @@ class Plan:
         return table
 
     def __str__(self) -> str:
-        from rich.console import Console
-
-        # As wide as it needs to be wherever it goes, and without colors in a file.
-        console = Console(file=io.StringIO(), width=160, color_system=None)
-        console.print(self)
-        return str(console.file.getvalue())  # type: ignore[attr-defined]  # a StringIO
+        return text_of(self)
 
 
 def plan(
@@ -225,20 +220,16 @@ def reinitialize(
 def _cells(change: Change) -> list[str]:
     """Of one row of the table."""
     drawn, sized = not change.skipped, change.width > 0
-    before = _number(change.stddev_before)
+    before = number(change.stddev_before)
     return [
         change.path,
         change.kind,
         f"{change.fan_in:g}" if sized else "",
         str(change.width) if sized else "",
         change.law or change.activation,
-        _number(change.s),
-        _number(change.gain),
-        f"{before} -> {_number(change.stddev)}" if drawn else before,
-        "none" if change.law and math.isnan(change.order_before) else _number(change.order_before),
+        number(change.s),
+        number(change.gain),
+        f"{before} -> {number(change.stddev)}" if drawn else before,
+        "none" if change.law and math.isnan(change.order_before) else number(change.order_before),
         f"skipped, because {change.skipped}" if change.skipped else change.note,
     ]
-
-
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4g}"

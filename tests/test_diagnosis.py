@@ -6,7 +6,16 @@ import keras
 import numpy as np
 import pytest
 from networks import NETWORK_IDS, NETWORKS
-from test_plan import autoencoder, mobilenet, resnet, subclassed, transformer, vgg
+from test_plan import (
+    array,
+    autoencoder,
+    mobilenet,
+    normal,
+    resnet,
+    subclassed,
+    transformer,
+    vgg,
+)
 
 import keras_fracinit as kf
 from keras_fracinit import estimators, plots
@@ -14,14 +23,6 @@ from keras_fracinit.diagnosis import Diagnosis, diagnose
 from keras_fracinit.planning import reinitialize
 
 layers, ops = keras.layers, keras.ops
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype("float32")
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def mlp(depth=20, width=64, activation="relu", head=(), **options):
@@ -130,6 +131,15 @@ def test_zeros_at_the_edges_and_positions_widen_the_band():
     reach = 2.0 * math.sqrt(variance)
     assert math.log(row.low / first.size) == pytest.approx(mean - reach + math.log(22 / 24))
     assert math.log(row.high / first.size) == pytest.approx(reach - mean)
+
+
+def test_a_separable_convolution_has_its_edges_once():
+    stack = [keras.Input((8, 8, 4)), layers.SeparableConv2D(16, 3, padding="same")]
+    first, row = diagnose(keras.Sequential(stack), normal(4, 8, 8, 4)).layers
+    depthwise, pointwise = (kf.log_norm("linear", 2, width) for width in (4, 16))
+    reach = 2.0 * math.sqrt(depthwise.variance + pointwise.variance)
+    low = depthwise.mean + pointwise.mean + math.log(22 / 24) - reach
+    assert math.log(row.low / first.size) == pytest.approx(low)
 
 
 # The words.

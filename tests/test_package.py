@@ -19,6 +19,7 @@ PACKAGE = ROOT / "keras_fracinit"
 ORDER = [
     *(
         "_validation",
+        "_printing",
         "_patterns",
         "laws",
         "moments",
