@@ -16,6 +16,10 @@ from keras_fracinit import laws
 mp.mp.dps = 40
 
 
+def relative_error(value, truth):
+    return float(abs(mp.mpf(value) / mp.mpf(truth) - 1))
+
+
 def _unwrap(law):
     if isinstance(law, laws.Dropout):
         return law.law, mp.mpf(law.rate)

@@ -4,7 +4,6 @@ import itertools
 import json
 import math
 import pathlib
-import warnings
 
 import mpmath as mp
 import numpy as np
@@ -12,23 +11,14 @@ import pytest
 import second_route
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from second_route import relative_error
 
 from keras_fracinit import death_probability, gain, laws, log_norm
 from keras_fracinit.laws import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
 
 REFERENCE = json.loads(pathlib.Path(__file__).with_name("moments.json").read_text())
 TOLERANCE = 1e-11
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def relative_error(value, truth):
-    return float(abs(mp.mpf(value) / mp.mpf(truth) - 1))
+pytestmark = pytest.mark.filterwarnings("error")
 
 
 def reference_law(row):

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import warnings
 
 import mpmath as mp
 import numpy as np
@@ -14,6 +13,8 @@ from hypothesis import strategies as st
 from keras_fracinit import effective_order, gain
 from keras_fracinit.laws import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
 from keras_fracinit.orders import Layer, common_order, log_moment
+
+pytestmark = pytest.mark.filterwarnings("error")
 
 TWO_SLOPES = [
     Linear(),
@@ -32,13 +33,6 @@ CONTINUOUS = [
     RandomizedLeakyReLU(0.3, 0.3000001),
     Dropout(RandomizedLeakyReLU(0.0, 0.5), 0.999),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 def conditioning(law, width):

@@ -5,12 +5,12 @@ import json
 import math
 import pathlib
 import pickle
-import warnings
 
 import mpmath as mp
 import numpy as np
 import pytest
 import smooth_reference
+from second_route import relative_error
 
 from keras_fracinit import effective_order, gain, log_norm, propagation
 from keras_fracinit.laws import Dropout, LeakyReLU, ReLU
@@ -19,18 +19,8 @@ from keras_fracinit.smooth import _NODES, _WEIGHTS, CURVES, NAMES, Sampled, Smoo
 # 40-digit arithmetic, by smooth_reference.py.
 REFERENCE = json.loads(pathlib.Path(__file__).with_name("smooth.json").read_text())
 TOLERANCE = 1e-11
+pytestmark = pytest.mark.filterwarnings("error")
 every_activation = pytest.mark.parametrize("name", NAMES)
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_errors():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def relative_error(value, truth):
-    return float(abs(mp.mpf(value) / mp.mpf(truth) - 1))
 
 
 def sampled(function, name="f"):
