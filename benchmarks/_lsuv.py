@@ -1,4 +1,4 @@
-"""LSUV for a Keras model, as a reference to compare with (Mishkin and Matas, ICLR 2016)."""
+"""LSUV, the reference to compare with (Mishkin and Matas, ICLR 2016, arXiv 1511.06422)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,36 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def orthonormal(normals: Array) -> Array:
+    """The Haar matrix that Keras' Orthogonal makes of the same normals, of each in a stack."""
+    tall = normals.shape[-2] >= normals.shape[-1]
+    q, r = np.linalg.qr(normals if tall else normals.swapaxes(-1, -2))
+    q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+    return q if tall else q.swapaxes(-1, -2)
+
+
+def unit_output(signal: Array, normals: Array) -> tuple[Array, Array]:
+    """An orthonormal kernel divided such that its output has variance 1, and that output.
+
+    The output is linear in the kernel while biases are zero, so that one division is exact and
+    their loop has nothing left to do.
+    """
+    kernel = orthonormal(normals)
+    output = signal @ kernel
+    std = np.maximum(output.std(axis=(-2, -1), keepdims=True), np.float32(1e-12))
+    return kernel / std, output / std
 
 
 def lsuv(model: Any, x: Any, orthogonal: bool = True, tol: float = 0.1, most: int = 10) -> None:
     """Orthonormal kernels, each divided by the standard deviation of what it puts out on `x`.
 
     In the order of the layers, until the variance is within `tol` of 1, `most` times at most. The
-    output is that before the activation, as the paper has it.
+    output is that before the activation, as the paper has it; the biases may be anything.
     """
     for layer in model.layers:
         if not hasattr(layer, "kernel"):

