@@ -44,9 +44,9 @@ def lsuv(model: Any, x: Any, orthogonal: bool = True, tol: float = 0.1, most: in
             layer.kernel.assign(keras.initializers.Orthogonal()(layer.kernel.shape))
         activation, layer.activation = layer.activation, keras.activations.linear
         try:
-            until = keras.Model(model.input, layer.output)
+            until = keras.Model(model.inputs, layer.output)
             for _ in range(most):
-                variance = float(np.var(keras.ops.convert_to_numpy(until(x, training=False))))
+                variance = float(np.var(keras.ops.convert_to_numpy(until([x], training=False))))
                 if abs(variance - 1.0) < tol:
                     break
                 layer.kernel.assign(layer.kernel / max(variance, 1e-30) ** 0.5)
