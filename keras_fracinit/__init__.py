@@ -5,6 +5,7 @@ models that use them load.
 """
 
 from keras_fracinit import estimators, laws, propagation
+from keras_fracinit._choice import initializer_for
 from keras_fracinit.callbacks import MomentLogger
 from keras_fracinit.diagnosis import diagnose
 from keras_fracinit.initializers import (
@@ -13,7 +14,6 @@ from keras_fracinit.initializers import (
     FracRandomizedLeakyReLU,
     FracReLU,
     LayerScale,
-    initializer_for,
 )
 from keras_fracinit.layers import RandomizedLeakyReLU
 from keras_fracinit.moments import LogNorm, death_probability, gain, log_norm

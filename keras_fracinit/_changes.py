@@ -7,20 +7,24 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_fracinit._drawn import drawn, stretch
+from keras_fracinit._operating_point import point_mass_of
 from keras_fracinit._patterns import check_patterns, matches
-from keras_fracinit._stacks import Kernel, drawn, initializer_of, kernels_of, with_dropout
+from keras_fracinit._printing import number
+from keras_fracinit._stacks import Kernel, initializer_of, kernels_of
 from keras_fracinit._validation import check_choice, check_order, check_several, check_type
 from keras_fracinit._values import pieces, root_mean_square
 from keras_fracinit.initializers import DISTRIBUTIONS
 from keras_fracinit.orders import effective_order
 
 _IN_MEMORY = 2**24  # bytes
+_ROUNDING = 1e-9  # of a gain
 Orders = float | Mapping[str, float] | Callable[[float], float]
 
 
@@ -35,7 +39,8 @@ class Change:
         fan_in: Inputs that one output sums over; of a transposed convolution on average.
         width: Output units at one position; of a recurrent kernel those of one gate.
         activation: What acts on the output.
-        law: The law of its squared slope, dropout included if it was asked for.
+        law: The law that its scale is for, dropout included if it was asked for: of what acts on
+            the output, and where that is smooth of what its input came through.
         s: The order that is kept; nan if the variable stays as it is.
         distribution: What is drawn from.
         gain: `fan_in * stddev^2`; nan if the variable stays as it is.
@@ -43,6 +48,8 @@ class Change:
         stddev: Standard deviation of the new ones; nan if the variable stays as it is.
         order_before: The order that the values it has keep: 2 is He's, infinity zeros. nan where
             there is no law, or the scale is above that of order 0, so that all moments grow.
+        order_censored: Whether `order_before` is but a lower bound: of a smooth activation no order
+            above 2 is known, and the order is then 2, printed as ">2".
         skipped: Why the variable stays as it is; empty if it does not.
         note: Where the theory is not exact, and what it leaves out.
     """
@@ -59,6 +66,7 @@ class Change:
     stddev_before: float = math.nan
     stddev: float = math.nan
     order_before: float = math.nan
+    order_censored: bool = False
     skipped: str = ""
     note: str = ""
 
@@ -166,7 +174,7 @@ def steps_of(model: Any, options: Options) -> list[Step]:
 
 def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step:
     site, meeting = kernel.site, kernel.meeting
-    law = with_dropout(meeting) if options.dropout else meeting.law
+    law = meeting.scales(options.dropout)
     before = root_mean_square(site.variable)
     change = Change(
         path=site.path,
@@ -179,8 +187,9 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         stddev_before=before,
         note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
     )
-    if law is not None:
-        change = replace(change, order_before=order_kept(law, site.width, site.fan_in * before**2))
+    if law is not None and change.distribution != "stable":
+        kept = order_kept(law, site.width, site.fan_in * before**2)
+        change = replace(change, order_before=kept.order, order_censored=kept.censored)
     order = options.order(site.path, depth)
     reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
     if reason or order is None:
@@ -190,7 +199,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         scale = initializer.describe(site.shape)
     except ValueError as error:
         raise ValueError(f"{site.path}: {error}") from error
-    stddev = scale.stddev * math.sqrt(site.strides)
+    stddev = scale.stddev * stretch(site, initializer)
     change = replace(change, s=order, gain=scale.gain, stddev=stddev)
     return Step(change, site.variable, position, kernel, law)
 
@@ -268,9 +277,23 @@ def restoring() -> Iterator[Callable[[Any], None]]:
             raise
 
 
-def order_kept(law: Any, width: int, gain: float) -> float:
+class Kept(NamedTuple):
+    """The order that a gain keeps, and whether the order is above that one, and not known."""
+
+    order: float
+    censored: bool = False
+
+    def text(self, digits: int) -> str:
+        """None means that no order is kept."""
+        if math.isnan(self.order):
+            return "none"
+        return f"{'>' if self.censored else ''}{number(self.order, digits)}"
+
+
+def order_kept(law: Any, width: int, gain: float) -> Kept:
     """The order that a gain keeps; nan if all moments grow, or the gain is none."""
     try:
-        return effective_order(law, width, gain=gain)
+        return Kept(effective_order(law, width, gain=gain))
     except ValueError:
-        return math.nan
+        below = gain * law.mean < 1.0 + _ROUNDING  # the gain of order 2
+        return Kept(2.0, True) if below and point_mass_of(law) is not None else Kept(math.nan)

@@ -13,8 +13,9 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.table import Table
 
-from keras_fracinit import laws
+from keras_fracinit import laws, smooth
 from keras_fracinit._changes import Options
+from keras_fracinit._choice import initializer_for
 from keras_fracinit._cli_files import (
     check_distinct,
     check_output,
@@ -25,14 +26,16 @@ from keras_fracinit._cli_files import (
     one_line,
     whole,
 )
+from keras_fracinit._operating_point import fate_of
 from keras_fracinit._printing import text_of
 from keras_fracinit._probe import LIMIT
 from keras_fracinit._validation import check_integer, check_width
 from keras_fracinit.activations import law_of
 from keras_fracinit.diagnosis import diagnose
-from keras_fracinit.initializers import DISTRIBUTIONS, initializer_for
+from keras_fracinit.initializers import DISTRIBUTIONS
 from keras_fracinit.moments import death_probability
 from keras_fracinit.planning import reinitialize
+from keras_fracinit.smooth_initializers import SmoothScale
 
 _ORDER = (
     "the order of the moment to keep, from 0 to 2: 2 keeps the variance (He, or LeCun where no "
@@ -128,8 +131,7 @@ def _gain(arguments: argparse.Namespace) -> int:
     initializer = initializer_for(law, arguments.s, dropout=arguments.dropout)
     scale = initializer.describe((fan_in, width))
     he, name = 1.0 / law.mean, scale.reference
-    table = Table(box=None, show_header=False)
-    for quantity, value in {
+    rows = {
         "law": str(initializer.law),
         "gain": f"{scale.gain:.13g}",
         f"gain of {name}": f"{he:.13g}",
@@ -138,8 +140,14 @@ def _gain(arguments: argparse.Namespace) -> int:
         f"ratio to that of {name}": f"{scale.ratio:.13g}",
         "log-norm per layer": f"{scale.log_norm_mean:+.6g} +- {scale.log_norm_std:.6g}",
         "P(all units are zero)": f"{death_probability(initializer.law, width):.6g}",
-    }.items():
-        table.add_row(quantity, value)
+    }
+    if isinstance(scale, SmoothScale):
+        rows["unit size"] = fate_of(scale.length_slope)
+        rows["slope of the length map"] = f"{scale.length_slope:.6g}"
+        rows["gradient factor"] = f"{scale.gradient_factor:.6g}"
+    table = Table(box=None, show_header=False)
+    for row in rows.items():
+        table.add_row(*row)
     _show(table)
     return 0
 
@@ -244,7 +252,12 @@ def _add_gain(commands: Any) -> None:
         "Prints the gain of one layer, gain = fan-in * variance of its weights, beside He's.",
     )
     _add = command.add_argument
-    _add("--activation", default="relu", help="linear, relu or leaky_relu (default: %(default)s)")
+    names = ", ".join(("linear", "relu", "leaky_relu", *smooth.NAMES))
+    _add(
+        "--activation",
+        default="relu",
+        help=f"{names}, or another activation of Keras (default: %(default)s)",
+    )
     _add("--width", type=int, required=True, help="output units of the layer")
     _add("--s", type=float, default=1.0, help=_ORDER)
     _add("--fan-in", type=int, help="inputs that one unit sums over (default: the width)")

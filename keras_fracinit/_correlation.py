@@ -57,7 +57,8 @@ def correlation_map(activation: object, c: float, shared: bool = False) -> float
     ReLU: the arc-cosine kernel of first order. A layer of finite width d is off by O(1/d).
 
     Args:
-        activation: A law of `keras_fracinit.laws`, or anything that `initializer_for` accepts.
+        activation: A law of `keras_fracinit.laws`, or anything that `initializer_for` accepts, if
+            it is positively homogeneous.
         c: The cosine of the two inputs, -1 to 1.
         shared: As for `Propagation.collapse`.
 
@@ -66,7 +67,7 @@ def correlation_map(activation: object, c: float, shared: bool = False) -> float
 
     Raises:
         TypeError: If `c` is not a real number.
-        ValueError: If an argument is outside its range.
+        ValueError: If an argument is outside its range, or the activation smooth.
 
     Example:
 

@@ -50,7 +50,8 @@ class Graph:
         calls: In the order in which they happened.
         layers: Each layer once, in that order; then those that were not called.
         hidden: By the id of a layer in another one that is not looked into: why it is not.
-        outputs: The ids of what the model puts out.
+        inputs: The ids of what the model takes in.
+        outputs: The ids of what it puts out.
         error: Why the model could not be called to the end; empty if it could.
     """
 
@@ -58,9 +59,11 @@ class Graph:
         self.calls: list[Call] = []
         self.layers: list[Any] = []
         self.hidden: dict[int, Any] = {}
+        self.inputs: set[int] = set()
         self.outputs: set[int] = set()
         self._known: set[int] = set()
         self._consumers: dict[int, list[Call]] = {}
+        self._producers: dict[int, Call] = {}
         self._tracing = False  # by the backend, inside a layer that does not run on symbols
         self.error = ""
         with self._recording(), keras.StatelessScope():
@@ -74,19 +77,28 @@ class Graph:
         for call in self.calls:
             for tensor in call.inputs:
                 self._consumers.setdefault(id(tensor), []).append(call)
+            for tensor in call.outputs:
+                self._producers[id(tensor)] = call
 
     def consumers(self, tensor: Any) -> list[Call]:
         return self._consumers.get(id(tensor), [])
+
+    def producer(self, tensor: Any) -> Call | None:
+        """The call that a tensor comes out of; None for what the model takes in, and unknown."""
+        return self._producers.get(id(tensor))
 
     # The model as a whole.
 
     def _run(self, model: Any) -> Any:
         if isinstance(model, keras.Sequential) and not model.built:
-            return self._chain(model, object())
+            start = object()
+            self.inputs = {id(start)}
+            return self._chain(model, start)
         symbols = _symbols(model)
         if symbols is None:
             raise ValueError("it does not tell what it was built for")
         args, kwargs = symbols
+        self.inputs = {id(tensor) for tensor in tree.flatten((args, kwargs))}
         return self._call(model, *args, **kwargs)
 
     def _chain(self, model: Any, tensor: Any) -> Any:

@@ -33,12 +33,14 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     The kernels of the dense, attention and convolution layers (depthwise and transposed ones too)
     of the model that `inner` builds are drawn anew, with the scale that keeps the s-th moment
-    through the activation that follows each of them, and from the distribution of the initializer
-    they had: s = 2 gives He's variance (LeCun's where no activation follows), truncated where that
-    of the user was. Dropout does not enter the scale. Kernels that have no such scale (a softmax or
-    a normalization follows, a frozen or recurrent layer, an embedding) stay as they are; `report`
-    names them, and those whose scale is another at s = 2 than it was, because Keras' default is
-    Glorot's. Everything else that `inner` does stays, its hyperparameters and its `fit` included.
+    through the activation that follows each of them (before a smooth one such as tanh the scale is
+    that for what its input came through, as in `keras_fracinit.plan`), and from the distribution of
+    the initializer they had: s = 2 gives He's variance (LeCun's where no activation follows),
+    truncated where that of the user was. Dropout does not enter the scale. Kernels that have no
+    such scale (a softmax or a normalization follows, a frozen or recurrent layer, an embedding)
+    stay as they are; `report` names them, and those whose scale is another at s = 2 than it was,
+    because Keras' default is Glorot's. Everything else that `inner` does stays, its hyperparameters
+    and its `fit` included.
 
     Every kernel has a seed of its own, and other ones in every execution, so that
     `executions_per_trial` averages over draws.
@@ -205,7 +207,8 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             ratio = after / before
             changed = None if math.isnan(ratio) else not math.isclose(ratio, 1.0, rel_tol=1e-6)
             note = kernel.reason or ("" if name else "in no group")
-            columns = (kernel.path, str(kernel.law or ""), name, kernel.distribution)
+            law = kernel.meeting.law if kernel.law else ""
+            columns = (kernel.path, str(law), name, kernel.distribution)
             rows.append((*columns, before, after, ratio, changed if name else False, note))
         names = ["layer", "activation", "order", "distribution", "stddev", "stddev_at_2", "ratio"]
         return pd.DataFrame(rows, columns=[*names, "changed", "note"])

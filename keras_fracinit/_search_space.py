@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from keras_fracinit._choice import initializer_for
 from keras_fracinit._patterns import matches
 from keras_fracinit._validation import check_order, check_real, check_several, check_type
-from keras_fracinit.initializers import initializer_for
 
 
 def order(
@@ -96,8 +96,8 @@ def frac_initializer(
         **options: Further arguments of the initializer, as for `FracReLU`.
 
     Returns:
-        A `FracLinear`, `FracReLU`, `FracLeakyReLU` or `FracRandomizedLeakyReLU` that many layers
-        may share, or None in a `conditional_scope` that is not active.
+        What `initializer_for` returns, for many layers to share, or None in a `conditional_scope`
+        that is not active.
 
     Raises:
         TypeError: As `order` does.

@@ -77,7 +77,8 @@ def characteristic(law: Law, width: int, frequencies: Array) -> Array:
     p = 0.5j * frequencies
     # By the race itself where Gamma(p) is large, and by the line where Gamma(1 - p) is small.
     slow = frequencies < 2.0
-    u, excess, _ = race_of(law, width)
+    race = race_of(law, width)
+    u, excess = race.u, race.excess
     near = 1.0 + np.expm1(-np.outer(p[slow], u)) @ excess / gamma(1.0 - p[slow])
     log_weight, log_z = _line(law, width, float(frequencies[-1]))
     pairs = zip(p[~slow], loggamma(p[~slow]), strict=True)

@@ -15,49 +15,46 @@ Only if all k summands come straight from kernels is the sum, given the inputs, 
 `sum sigma_i^2 |h_i|^2` in the place of `sigma^2 |x|^2`: its law is that of the activation behind
 the sum, and its second moment k times that of one. With an activation right behind the sum, the
 kernels take its law, which is exact there and an approximation where one of the summands is x.
+
+A smooth activation wants pre-activations of unit root mean square (see `smooth`). These are the
+product of a kernel and its input, so the gain of a kernel before one is fixed by what its INPUT
+came through: where that is a smooth activation at its own operating point, of mean square E q, by
+the law of that one (1/E q at s = 2); else, for data, a homogeneous layer, a normalization or a sum,
+whose root mean square is taken as 1, by the linear law. In a stack of equal layers that is
+`FracLinear` for the first kernel and `FracActivation` for the others. The width in the gain is that
+of the kernel, as everywhere; of the s-moment that is exact where it is also the width before.
 """
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import keras
 
+from keras_fracinit._choice import initializer_for
+from keras_fracinit._drawn import drawn, stretch
 from keras_fracinit._fans import fans_of
 from keras_fracinit._graph import Call, Graph, Mixing
 from keras_fracinit._kernels import Site, draw_of, has_kernel, sites_of
-from keras_fracinit.activations import law_of
-from keras_fracinit.initializers import initializer_for
-from keras_fracinit.laws import Dropout, Law, LeakyReLU, Linear, ReLU
+from keras_fracinit._operating_point import point_mass_of
+from keras_fracinit._sources import Source, Sources
+from keras_fracinit._units import (
+    DROPOUTS,
+    NORMALIZATIONS,
+    SUMS,
+    action_of,
+    averages,
+    joint,
+    passes,
+)
+from keras_fracinit.laws import Dropout, Law, Linear
 
 layers = keras.layers
 
-# Layers and operations (which have no public classes) by the names of their classes.
-_PASSING = {
-    *("InputLayer", "Identity", "Flatten", "Reshape", "Permute", "RepeatVector", "TimeDistributed"),
-    *("Transpose", "ExpandDims", "Squeeze", "Cast", "ConvertToTensor", "GetItem", "StopGradient"),
-    *("Moveaxis", "Swapaxes", "Ravel", "Split", "Unstack", "Masking", "ActivityRegularization"),
-    *("Concatenate", "Stack", "GaussianNoise", "GaussianDropout", "Pad", "BroadcastTo", "Negative"),
-}
-_PASSING_PREFIXES = ("MaxPool", "GlobalMaxPool", "ZeroPadding", "Cropping", "UpSampling")
-AVERAGES = ("AveragePool", "GlobalAveragePool", "AdaptiveAverage", "Mean")
-_SUMS = ("Add", "Subtract")
-_DROPOUTS = (layers.Dropout,)  # and the spatial ones, which derive from it
-NORMALIZATIONS = (
-    *(layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization),
-    *(layers.RMSNormalization, layers.UnitNormalization, layers.SpectralNormalization),
-)
-_OPERATIONS: dict[str, Callable[[Any], Law]] = {
-    "Relu": lambda operation: ReLU(),
-    "LeakyRelu": lambda operation: LeakyReLU(operation.negative_slope),
-    "Absolute": lambda operation: LeakyReLU(-1.0),
-}
-_LARGE = 2**20  # values
 _DIFFERENT = "its output meets different activations"
 NORMALIZED = "a normalization follows, so its scale does not matter"
 
@@ -72,6 +69,7 @@ class Meeting(NamedTuple):
         dropout: The rate of the dropout on the way to the next kernel.
         note: What else happens on the way.
         added: Whether it is added to something.
+        source: What its input came through, if the activation is smooth.
     """
 
     law: Law | None = None
@@ -80,6 +78,17 @@ class Meeting(NamedTuple):
     dropout: float = 0.0
     note: str = ""
     added: bool = False
+    source: Source | None = None
+
+    def acts(self, training: bool) -> Law | None:
+        """The law of what acts on the output, in training mode with the dropout behind it."""
+        return _in_mode(self.law, self.dropout, training)
+
+    def scales(self, training: bool) -> Law | None:
+        """The law that the scale of the kernel is for: the same, but for a smooth activation."""
+        if self.source is None:
+            return self.acts(training)
+        return _in_mode(self.source.law, self.source.dropout, training)
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,8 @@ class Kernel:
 
     @property
     def law(self) -> Law | None:
-        """The law of the activation that its output meets; None if it cannot be scaled."""
-        return None if self.reason else self.meeting.law
+        """The law that its scale is for; None if it cannot be scaled."""
+        return None if self.reason else self.meeting.scales(training=False)
 
     @property
     def reason(self) -> str:
@@ -135,7 +144,8 @@ class Kernel:
         # Keras has the axes of an EinsumDense; the other shapes it reads as those of dense kernels.
         axes = self.site.axes if isinstance(self.site.layer, layers.EinsumDense) else ()
         _, stddev = draw_of(initializer)
-        after = self.initializer(2.0).describe(shape).stddev * math.sqrt(self.site.strides)
+        last = self.initializer(2.0)
+        after = last.describe(shape).stddev * stretch(self.site, last)
         return stddev(initializer, shape, fans_of(shape, *axes)), after
 
     def initialize(self, s: float, seed: int) -> None:
@@ -151,26 +161,9 @@ def initializer_of(site: Site, law: Any, s: float, distribution: str, seed: int 
     """The initializer of a kernel, with its axes where the shape does not show them."""
     inputs, outputs = site.axes
     options = {"input_axes": inputs, "output_axes": outputs} if inputs is not None else {}
+    if distribution == "stable":
+        options["alpha"] = site.initializer.alpha
     return initializer_for(law, s, distribution=distribution, seed=seed, **options)
-
-
-def drawn(site: Site, initializer: Any) -> Any:
-    """New values of a kernel."""
-    if keras.backend.backend() == "tensorflow" and math.prod(site.shape) >= _LARGE:
-        import tensorflow as tf
-
-        # Op by op each factor takes a copy, and a graph multiplies in place; but of a seed that is
-        # a constant it draws twice, to see whether the kernel is small enough for a constant too.
-        initializer = copy.copy(initializer)
-        initializer.seed = keras.random.SeedGenerator(initializer.seed)
-        draw = tf.function(lambda: _drawn(site, initializer), autograph=False)
-        return draw.get_concrete_function()()
-    return _drawn(site, initializer)
-
-
-def _drawn(site: Site, initializer: Any) -> Any:
-    values = initializer(site.shape, site.variable.dtype)
-    return values if site.strides == 1 else values * math.sqrt(site.strides)
 
 
 def kernels_of(model: Any) -> list[Kernel]:
@@ -209,7 +202,7 @@ class _Meetings:
     """What the outputs of the layers of a model meet."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph = graph
+        self.graph, self._sources = graph, Sources(graph)
         self._calls: dict[int, list[Call]] = {}
         for call in graph.calls:
             self._calls.setdefault(id(call.unit), []).append(call)
@@ -217,6 +210,17 @@ class _Meetings:
 
     def of(self, site: Site) -> Meeting:
         """What the output of a kernel meets, in all calls of its layer."""
+        meeting = self._met(site)
+        if point_mass_of(meeting.law) is None:
+            return meeting
+        if sites_of(site.layer)[0].reader is site.reader:
+            source = self._sources.of(self._calls.get(id(site.layer), []))
+        else:
+            source = Source("the kernel before it in its layer")
+        note = source.note(meeting.activation)
+        return meeting._replace(source=source, note="; ".join(filter(None, (meeting.note, note))))
+
+    def _met(self, site: Site) -> Meeting:
         if not site.reader.last:
             return Meeting(Linear(), activation="linear")
         own = _meeting_of(getattr(site.layer, "activation", None))
@@ -251,16 +255,16 @@ class _Meetings:
             return [Meeting(Linear(), activation="linear", note=note)]
         if has_kernel(unit) or isinstance(unit, layers.RNN | layers.Bidirectional):
             return [Meeting(Linear(), activation="linear")]
-        if name in _SUMS:
+        if name in SUMS:
             constant = Meeting(reason="a constant is added, which no scale keeps the moments of")
             return [self._summed(call) if len(call.inputs) > 1 else constant]
         behind = self._behind(_Key(call))
-        if isinstance(unit, _DROPOUTS):
-            return [m._replace(dropout=_joint(unit.rate, m.dropout)) for m in behind]
-        if name.startswith(AVERAGES):
+        if isinstance(unit, DROPOUTS):
+            return [m._replace(dropout=joint(unit.rate, m.dropout)) for m in behind]
+        if averages(unit):
             note = f"{name} averages, which makes the signal smaller"
             return [m._replace(note=m.note or note) for m in behind]
-        if name in _PASSING or name.startswith(_PASSING_PREFIXES):
+        if passes(unit):
             return behind
         return [_within(_meeting_of(unit), behind)]
 
@@ -313,23 +317,10 @@ def _within(own: Meeting, behind: Iterable[Meeting]) -> Meeting:
     return own._replace(dropout=meeting.dropout)
 
 
-def _joint(first: float, second: float) -> float:
-    return 1.0 - (1.0 - first) * (1.0 - second)
-
-
 def _meeting_of(activation: Any) -> Meeting:
-    inner = getattr(activation, "activation", activation)
-    name = "linear" if inner is None else getattr(inner, "__name__", type(inner).__name__)
-    try:
-        find = _OPERATIONS.get(type(activation).__name__, law_of)
-        return Meeting(find(activation), activation=name)
-    except ValueError:
-        reason = f"{name} follows, which no scale keeps the moments of"
-        return Meeting(reason=reason, activation=name)
+    name, law, reason = action_of(activation)
+    return Meeting(law, reason, name)
 
 
-def with_dropout(meeting: Meeting) -> Law | None:
-    """The law in training mode."""
-    if meeting.law is None or not meeting.dropout:
-        return meeting.law
-    return Dropout(meeting.law, meeting.dropout)
+def _in_mode(law: Law | None, dropout: float, training: bool) -> Law | None:
+    return Dropout(law, dropout) if law is not None and training and dropout else law

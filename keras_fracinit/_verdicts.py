@@ -8,7 +8,8 @@ from statistics import NormalDist
 from typing import Any
 
 from keras_fracinit._observing import Output
-from keras_fracinit._stacks import AVERAGES, NORMALIZATIONS, NORMALIZED
+from keras_fracinit._stacks import NORMALIZED
+from keras_fracinit._units import NORMALIZATIONS, averages
 from keras_fracinit._walks import Known, Walk, kernels_in
 
 COLLAPSED = 0.99  # a mean cosine
@@ -100,7 +101,7 @@ def _pace(walk: Walk, width: float, where: str) -> str:
 
 def _parallel(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start == len(signals) or _averages(signals[start]):
+    if start == len(signals) or averages(signals[start].layer):
         return
     if signals[start].depth == 0:
         yield f"inputs are parallel: cosine {signals[start].signal.cosine:.3g} before any kernel"
@@ -111,7 +112,7 @@ def _parallel(signals: Sequence[Output]) -> Iterator[str]:
 
 def _averaged(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start < len(signals) and _averages(signals[start]):
+    if start < len(signals) and averages(signals[start].layer):
         cosine = signals[start].signal.cosine
         yield f"{_at(signals[start])} averages, and makes the inputs alike: cosine {cosine:.3g}"
 
@@ -122,10 +123,6 @@ def _start_of_collapse(signals: Sequence[Output]) -> int:
     while start and signals[start - 1].signal.cosine >= COLLAPSED:
         start -= 1
     return start
-
-
-def _averages(output: Output) -> bool:
-    return type(output.layer).__name__.startswith(AVERAGES)
 
 
 def _at(output: Output) -> str:

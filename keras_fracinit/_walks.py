@@ -6,6 +6,13 @@ walk, and almost the same one for all its inputs. After k layers that keep the m
 between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more,
 where mu_2 is the mean at order 2, and that of order 0 is 0. This is the band of one draw.
 
+Behind a smooth activation the size is not that before it times a factor. There the walk is one
+around the operating point, where the pre-activations have unit root mean square and the output
+`sqrt(E q)`: of a deviation from it in the logarithm each layer leaves the share b, the slope of the
+length map (see `smooth`), and adds its own fluctuation, so that `V_k = b^2 V_(k-1) + nu^2`. For
+b > 1 the point repels. Carried on with such a b the band would soon hold everything, runaways too;
+with b = 1 it is that of a homogeneous layer, which is what a healthy network keeps to.
+
 A walk leads from one layer that theory does not follow (a normalization, an activation without a
 law) to the next. Two things widen the band. With several positions the size is that of a sample as
 a whole, and the mean of a step lies between that of one position and its negative, by Jensen. Zeros
@@ -27,8 +34,10 @@ from keras_fracinit import moments
 from keras_fracinit._graph import MIXED
 from keras_fracinit._kernels import Site
 from keras_fracinit._observing import Output
+from keras_fracinit._operating_point import point_mass_of
 from keras_fracinit._recording import LOOPS
-from keras_fracinit._stacks import AVERAGES, NORMALIZATIONS, Kernel, with_dropout
+from keras_fracinit._stacks import Kernel
+from keras_fracinit._units import AVERAGES, NORMALIZATIONS
 from keras_fracinit._values import Values
 from keras_fracinit.laws import Law
 from keras_fracinit.propagation import propagate
@@ -37,10 +46,18 @@ _POOLS = (*AVERAGES, "MaxPool", "GlobalMaxPool", "AdaptiveMax")
 
 
 class Known(NamedTuple):
-    """A kernel, its law in this mode (None if theory does not follow), and its values."""
+    """A kernel and its values, with the laws in this mode.
+
+    Attributes:
+        kernel: The kernel.
+        law: Of what acts on its output; None if theory does not follow.
+        scale: What its scale is for.
+        values: Its values.
+    """
 
     kernel: Kernel
     law: Law | None
+    scale: Law | None
     values: Values
 
     @property
@@ -54,10 +71,14 @@ class Step(NamedTuple):
     Attributes:
         first: Its output.
         last: The last output before the next step, behind its activation.
-        mean: What theory says of the weights as they are, in nats; nan if they are none.
+        mean: What theory says of the weights as they are, in nats; nan if they are none, or the
+            activation is smooth.
         variance: In nats squared.
         low: The mean at s = 2, less what may be lost at edges.
         high: The mean at s = 0.
+        share: What is left of an earlier deviation: 1 but for smooth activations.
+        point: The size of the input, and that of the output, at the operating point of a smooth
+            activation; None for others.
     """
 
     first: Output
@@ -66,6 +87,8 @@ class Step(NamedTuple):
     variance: float
     low: float
     high: float
+    share: float = 1.0
+    point: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,16 +106,27 @@ class Walk:
     sizes: tuple[float, ...]
 
     @property
+    def centres(self) -> list[float]:
+        """Behind each step the size that the band is around: that of the start, as it is kept."""
+        centre, found = self.sizes[0], []
+        for step in self.steps:
+            if step.point is not None:
+                centre = step.point[1] + step.share * (centre - step.point[0])
+            found.append(centre)
+        return found
+
+    @property
     def drift(self) -> float:
         """In nats, over all steps."""
-        return self.sizes[-1] - self.sizes[0]
+        return self.sizes[-1] - self.centres[-1]
 
     def band(self, width: float) -> list[tuple[float, float]]:
         """Lowest and highest drift behind each step, `width` standard deviations off the means."""
         low = high = variance = 0.0
         band = []
         for step in self.steps:
-            low, high, variance = low + step.low, high + step.high, variance + step.variance
+            low, high = step.share * low + step.low, step.share * high + step.high
+            variance = step.share**2 * variance + step.variance
             reach = width * math.sqrt(variance)
             band.append((low - reach, high + reach))
         return band
@@ -107,9 +141,8 @@ def known_kernels(kernels: Sequence[Kernel], values: Sequence[Values], training:
     """By the id of a layer, its kernels: what `walks_of` looks up."""
     known: dict[int, list[Known]] = {}
     for kernel, found in zip(kernels, values, strict=True):
-        meeting = kernel.meeting
-        law = with_dropout(meeting) if training else meeting.law
-        known.setdefault(id(kernel.site.layer), []).append(Known(kernel, law, found))
+        laws = kernel.meeting.acts(training), kernel.meeting.scales(training)
+        known.setdefault(id(kernel.site.layer), []).append(Known(kernel, *laws, found))
     return known
 
 
@@ -147,26 +180,43 @@ def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Wa
     sizes, pooled = [path[start].signal.log_size], 0.0
     steps = []
     for first, last in zip(firsts, lasts, strict=True):
+        steps.append(_step(kernels_in(path[first].layer, known), path[first], path[last]))
+        pooled *= steps[-1].share
         for before, output in itertools.pairwise(path[first - 1 : last + 1]):
             if type(output.layer).__name__.startswith(_POOLS):
                 pooled += output.signal.log_size - before.signal.log_size
         sizes.append(path[last].signal.log_size - pooled)
-        kernels = kernels_in(path[first].layer, known)
-        steps.append(_step(kernels, path[first], path[last]))
     return Walk(path[start], tuple(steps), tuple(sizes))
 
 
 def _step(kernels: list[Known], first: Output, last: Output) -> Step:
     mean = variance = low = high = 0.0
+    share, point = 1.0, None
     for item in kernels:
-        site, law, gain = item.kernel.site, item.law, item.gain
+        site, law = item.kernel.site, item.law
         he = moments.log_norm(law, 2.0, site.width)
-        variance += he.variance
-        low += he.mean + _edges(site, first.signal.shape)
-        high -= he.mean if len(first.signal.shape) > 2 else 0.0
-        usable = math.isfinite(gain) and gain > 0.0
-        mean += propagate([site.width], law, gain=gain).mean if usable else math.nan
-    return Step(first, last, mean, variance, low, high)
+        left = 1.0
+        if (smooth := point_mass_of(law)) is not None:
+            left, point = min(abs(smooth.length_slope), 1.0), (_level(item.scale), _level(law))
+        variance = left**2 * variance + he.variance
+        low = left * (low + _edges(site, first.signal.shape)) + he.mean
+        high = left * high - (he.mean if len(first.signal.shape) > 2 else 0.0)
+        mean += math.nan if smooth else _mean(item)
+        share *= left
+    return Step(first, last, mean, variance, low, high, share, point)
+
+
+def _level(law: Any) -> float:
+    """The size behind pre-activations of unit size, in nats."""
+    return 0.5 * math.log(law.mean)
+
+
+def _mean(item: Known) -> float:
+    """What theory says of weights as they are."""
+    gain = item.gain
+    if not (math.isfinite(gain) and gain > 0.0):
+        return math.nan
+    return propagate([item.kernel.site.width], item.law, gain=gain).mean
 
 
 def _edges(site: Site, shape: tuple[int, ...]) -> float:

@@ -2,22 +2,27 @@
 
 Importing this module teaches `laws.law_of` the names, functions and layers of Keras. Slopes are
 read from the object, never from a constant here: Keras' own defaults differ (0.2 in the function
-`leaky_relu`, 0.3 in the layer `LeakyReLU`).
+`leaky_relu`, 0.3 in the layer `LeakyReLU`). A function that no table names is evaluated.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
+import warnings
+from dataclasses import asdict
 from numbers import Real
 from types import FunctionType
 from typing import Any
 
 import keras
+import numpy as np
 
+from keras_fracinit import smooth
 from keras_fracinit.laws import Law, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU, law_of
 from keras_fracinit.layers import RandomizedLeakyReLU as RandomizedLeakyReLULayer
 
-__all__ = ["law_of"]
+__all__ = ["law_of", "parameters_of"]
 
 
 def _leaky(slope: float) -> Law:
@@ -32,8 +37,35 @@ _FUNCTIONS: dict[object, Law] = {
     keras.activations.linear: Linear(),
     keras.activations.relu: ReLU(),
     keras.activations.leaky_relu: LeakyReLU(_default_slope(keras.activations.leaky_relu)),
+    **{getattr(keras.activations, name): smooth.Smooth(name) for name in smooth.NAMES},
 }
-_unknown = law_of.dispatch(object)
+
+
+_FLAT = 1e-6  # relatively, in float32
+
+
+def parameters_of(law: Law) -> dict[str, Any]:
+    """The arguments of the initializer for a law: its fields, or the name that leads to it."""
+    if isinstance(law, smooth.PointMass):
+        return {"activation": law.activation}
+    fields: dict[str, Any] = asdict(law)  # type: ignore[call-overload]  # each is a dataclass
+    return fields
+
+
+@law_of.register
+def _(activation: object) -> Law:
+    """Of a function; of anything else an error that says what there is."""
+    if not callable(activation) or isinstance(activation, keras.layers.Layer | type):
+        raise ValueError(
+            "`activation` must be None or 'linear', 'relu', 'leaky_relu', "
+            f"{', '.join(map(repr, smooth.NAMES))}, another activation of Keras that acts on each "
+            "number alone, a function registered by "
+            "@keras.saving.register_keras_serializable(), a ReLU (without max_value and "
+            "threshold), LeakyReLU, PReLU (with one constant to start from), RandomizedLeakyReLU, "
+            "ELU (alpha 1) or Activation layer, or a law of keras_fracinit.laws. "
+            f"Received: activation={activation!r}"
+        )
+    return _FUNCTIONS.get(activation) or _sample(activation, _name(activation))
 
 
 @law_of.register
@@ -42,17 +74,13 @@ def _(activation: None) -> Law:
 
 
 @law_of.register
-def _(activation: str) -> Law:
+def _(activation: str | dict) -> Law:  # type: ignore[type-arg]  # of a configuration by Keras
+    found = keras.saving.get_registered_object(activation) if isinstance(activation, str) else None
     try:
-        function = keras.activations.get(activation)
-    except ValueError:
-        return _unknown(activation)
-    return _FUNCTIONS.get(function) or _unknown(activation)
-
-
-@law_of.register
-def _(activation: FunctionType) -> Law:
-    return _FUNCTIONS.get(activation) or _unknown(activation)
+        found = found or keras.activations.get(activation)
+    except (ValueError, TypeError):
+        found = None
+    return _of_object(activation if found is None else found)
 
 
 @law_of.register
@@ -61,11 +89,17 @@ def _(layer: keras.layers.Activation) -> Law:
 
 
 @law_of.register
+def _(layer: keras.layers.ELU) -> Law:
+    return law_of(keras.activations.elu) if layer.alpha == 1.0 else _of_object(layer)
+
+
+@law_of.register
 def _(layer: keras.layers.ReLU) -> Law:
     if layer.max_value is not None or layer.threshold != 0:
         raise ValueError(
             "A ReLU with `max_value` or `threshold` is not positively homogeneous, "
-            "phi(c u) = c phi(u) for c > 0, so no scale keeps its moments. Received: "
+            "phi(c u) = c phi(u) for c > 0, so no scale keeps its moments at every size. At unit "
+            "size one does: take the name 'relu6', or a registered function of your own. Received: "
             f"ReLU(max_value={layer.max_value}, threshold={layer.threshold})"
         )
     return _leaky(layer.negative_slope)
@@ -86,6 +120,9 @@ def _(layer: RandomizedLeakyReLULayer) -> Law:
     return RandomizedLeakyReLU(layer.lower, layer.upper)
 
 
+_of_object = law_of.dispatch(object)
+
+
 def _constant(initializer: Any) -> float:
     """The one value that an initializer fills a tensor with."""
     if isinstance(initializer, keras.initializers.Zeros):
@@ -100,3 +137,43 @@ def _constant(initializer: Any) -> float:
         "`alpha_initializer` must be Zeros, Ones or Constant of a number. Received: "
         f"alpha_initializer={initializer!r}"
     )
+
+
+def _name(function: Any) -> str:
+    """What a function is saved as, if that finds it again."""
+    name = str(keras.saving.get_registered_name(function)) if hasattr(function, "__name__") else ""
+    found = keras.saving.get_registered_object(name) or getattr(keras.activations, name, None)
+    if found is not function:
+        raise ValueError(
+            "`activation` must be a function that Keras can save by name. Define it by `def`, "
+            'under @keras.saving.register_keras_serializable(package="my_package"). '
+            f"Received: activation={function!r}"
+        )
+    return name
+
+
+# Cached, because Keras rebuilds initializers from their configuration while it traces a model,
+# where no value can be read.
+@functools.lru_cache(maxsize=64)
+def _sample(function: Any, name: str) -> smooth.Sampled:
+    z = smooth.nodes(doubled=True)
+    shape = (z.size, 1)
+    try:
+        with warnings.catch_warnings():
+            # That it answers 1 to one number alone; the law refuses it for that.
+            warnings.filterwarnings("ignore", "You are using a softmax")
+            answer = function(keras.ops.convert_to_tensor(z.reshape(shape).astype("float32")))
+        values = np.asarray(keras.ops.convert_to_numpy(answer), "float64")
+    except Exception as error:
+        raise ValueError(
+            f"`activation` must take a float32 tensor of shape {shape} and return one. "
+            f"Received: {name!r}, which raised {type(error).__name__}: {error}"
+        ) from error
+    if values.shape != shape:
+        raise ValueError(
+            "`activation` must return the shape that it is given. "
+            f"Received: {name!r}, which made {values.shape} of {shape}"
+        )
+    if np.ptp(values) < _FLAT * np.abs(values).max():
+        values = np.full_like(values, values[0])  # as sparsemax is, but for rounding
+    return smooth.Sampled.of(name, values.reshape(z.shape))

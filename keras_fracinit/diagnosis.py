@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_fracinit._changes import check_model, order_kept
+from keras_fracinit._changes import Kept, check_model, order_kept
 from keras_fracinit._observing import Output, observe, path_to_last
 from keras_fracinit._printing import number, text_of
 from keras_fracinit._probe import probe_arrays, probe_data
@@ -45,9 +45,11 @@ class LayerDiagnosis:
         law: Of what acts on the output of the kernel; empty if theory does not follow.
         effective_order: The order that its weights keep, as far as they are independent and around
             zero: 2 is He's. nan where there is no law, or the scale is above that of order 0.
+        order_censored: Whether that is but a lower bound, as in a `Change`.
         tail_index: Hill's estimate, from the weights.
         walk: The number of the stretch over which theory follows, from 1; 0 where it does not.
-        predicted: The size that theory gives these weights from the start of the walk on.
+        predicted: The size that theory gives these weights from the start of the walk on; nan from
+            the first smooth activation on, behind which it depends on the size before.
         low: The lower end of the band of one draw there.
         high: The upper end.
     """
@@ -65,6 +67,7 @@ class LayerDiagnosis:
     kind: str = ""
     law: str = ""
     effective_order: float = math.nan
+    order_censored: bool = False
     tail_index: float = math.nan
     walk: int = 0
     predicted: float = math.nan
@@ -153,6 +156,12 @@ def diagnose(
     positions of an image or a sequence, by what zeros at the edges may take, and where there are
     many walks, of which one leaves it more easily. Pooling is left out.
 
+    Smooth activations (tanh, gelu, ...) are judged against their operating point: pre-activations
+    of unit root mean square. The band is one around the size that they have there, with what
+    earlier layers strayed carried on by the slope of the length map, but never enlarged: a network
+    that runs away from a point that repels is expected to, and leaves its band all the same. What
+    theory gives the weights as they are is not told behind them.
+
     Args:
         model: A built Keras model of any kind, fresh or trained.
         x: Inputs as the model is called with, an array or a structure of arrays, at most 256
@@ -216,13 +225,13 @@ def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
     """
     width, found = width_of(walks), {}
     for place, walk in enumerate(walks, start=1):
-        start = mean = walk.sizes[0]
-        found[id(walk.start)] = _Expected(place, *[_exp(start)] * 3)
-        bands = walk.band(width)
-        for step, size, (low, high) in zip(walk.steps, walk.sizes[1:], bands, strict=True):
+        mean = walk.sizes[0]
+        found[id(walk.start)] = _Expected(place, *[_exp(mean)] * 3)
+        rows = zip(walk.steps, walk.sizes[1:], walk.centres, walk.band(width), strict=True)
+        for step, size, centre, (low, high) in rows:
             mean += step.mean
             pooled = step.last.signal.log_size - size
-            ends = (mean, start + low, start + high)
+            ends = (mean, centre + low, centre + high)
             found[id(step.last)] = _Expected(place, *(_exp(end + pooled) for end in ends))
     return found
 
@@ -237,11 +246,12 @@ def _layer(
     mean, variance = found["log_norm_mean", None], found["log_norm_variance", None]
     facts: dict[str, Any] = {}
     if kernels := kernels_in(output.layer, known):
-        kernel, law, values = kernels[-1]  # of a separable convolution the pointwise one
-        facts = {"kind": kernel.site.reader.kind, "tail_index": values.tail_index}
-        if law is not None:
-            order = order_kept(law, kernel.site.width, kernels[-1].gain)
-            facts |= {"law": str(law), "effective_order": order}
+        item = kernels[-1]  # of a separable convolution the pointwise one
+        site = item.kernel.site
+        facts = {"kind": site.reader.kind, "tail_index": item.values.tail_index}
+        if item.law is not None:
+            order, censored = order_kept(item.scale, site.width, item.gain)
+            facts |= {"law": str(item.law), "effective_order": order, "order_censored": censored}
     return LayerDiagnosis(
         path=output.path,
         depth=output.depth,
@@ -265,7 +275,7 @@ def _exp(x: float) -> float:
 
 def _cells(layer: LayerDiagnosis) -> list[str]:
     band = "" if math.isnan(layer.low) else f"{layer.low:.2g} to {layer.high:.2g}"
-    order = "none" if layer.law and math.isnan(layer.effective_order) else ""
+    order = Kept(layer.effective_order, layer.order_censored).text(3) if layer.law else ""
     return [
         layer.path,
         layer.kind,
@@ -275,7 +285,7 @@ def _cells(layer: LayerDiagnosis) -> list[str]:
         f"{layer.dead_units:.0%}",
         f"{layer.dead_inputs:.0%}",
         "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",
-        order or number(layer.effective_order, 3),
+        order,
         number(layer.tail_index, 3),
         number(layer.size, 3),
         number(layer.predicted, 3),

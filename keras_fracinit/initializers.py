@@ -11,16 +11,16 @@ import functools
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import ml_dtypes
 
-from keras_fracinit import laws, moments
+from keras_fracinit import laws, moments, stable
 from keras_fracinit._fans import Fans, check_axes, check_shape, fans_of, split_axes
+from keras_fracinit._sampling import sample_stable
 from keras_fracinit._validation import check_choice, check_integer, check_order, check_real
-from keras_fracinit.activations import law_of
 
 MODES = ("fan_in", "fan_out")
 DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal")
@@ -34,12 +34,14 @@ class LayerScale:
         fan_in: Inputs that one output unit sums over.
         fan_out: Outputs that one input unit reaches, as Keras counts them.
         width: The number of output units d at one position: the filters of a convolution.
-        gain: `fan * stddev^2`, with the fan of the initializer's mode.
-        stddev: The standard deviation of one weight.
-        ratio: `stddev` over that of `reference`.
+        gain: `fan * stddev^2`, with the fan of the initializer's mode; `fan * stddev^alpha` for
+            stable weights.
+        stddev: The standard deviation of one weight; of a stable one, which has none, its scale.
+        ratio: `stddev` over that of `reference`; nan for stable weights.
         reference: "LeCun" for linear, "He" otherwise: what keeps the variance without dropout.
         log_norm_mean: Mean of the log-norm that the layer adds, in nats, given survival.
         log_norm_std: Its standard deviation, in nats.
+        alpha: The tail index of stable weights; 2 for all others.
     """
 
     fan_in: int
@@ -51,11 +53,15 @@ class LayerScale:
     reference: str
     log_norm_mean: float
     log_norm_std: float
+    alpha: float = field(default=2.0, kw_only=True)
 
     def __str__(self) -> str:
+        scale = f"stddev {self.stddev:.6g} = {self.ratio:.6g} x {self.reference}"
+        if self.alpha < 2.0:
+            scale = f"alpha {self.alpha:g}, scale {self.stddev:.6g}"
         return (
             f"fan_in {self.fan_in}, fan_out {self.fan_out}, width {self.width}: "
-            f"gain {self.gain:.6g}, stddev {self.stddev:.6g} = {self.ratio:.6g} x {self.reference}"
+            f"gain {self.gain:.6g}, {scale}"
             f"; log-norm per layer {self.log_norm_mean:+.5f} +- {self.log_norm_std:.5f}"
         )
 
@@ -75,13 +81,19 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         seed: Any = None,
         input_axes: Sequence[int] | None = None,
         output_axes: Sequence[int] | None = None,
+        alpha: float | None = None,
     ) -> None:
         s = check_order(s)
         check_choice("mode", mode, MODES)
-        check_choice("distribution", distribution, DISTRIBUTIONS)
+        check_choice("distribution", distribution, (*DISTRIBUTIONS, "stable"))
         check_choice("method", method, moments.METHODS)
         dropout = check_real("dropout", dropout)
         law = laws.Dropout(self._law, dropout) if dropout else self._law
+        if (alpha is None) == (distribution == "stable"):
+            raise ValueError(
+                "`alpha` must be given with `distribution='stable'`, and with no other. "
+                f"Received: alpha={alpha}, distribution={distribution!r}"
+            )
         input_axes, output_axes = check_axes(input_axes, output_axes)
         super().__init__(
             scale=1.0 / law.mean,  # what the gain tends to as the width grows
@@ -99,13 +111,23 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         self.distribution = distribution
         self.dropout = dropout
         self.method = method
+        self.alpha = alpha
         self.law = law
+        if alpha is not None:
+            self.law = stable.Stable(law, alpha)
+            self.alpha = self.law.alpha
+            self.law.check_order(s)
+        if alpha is not None and method != "exact":
+            raise ValueError(
+                "`method` must be 'exact' for stable weights: they have no expansion in 1/d. "
+                f"Received: method={method!r}"
+            )
 
     def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
         shape, dtype = check_shape(shape), _check_dtype(dtype)
         fans = fans_of(shape, self.input_axes, self.output_axes)
         gain = self._gain(fans)
-        stddev = math.sqrt(gain / getattr(fans, self.mode))
+        stddev = self._stddev(gain, fans)
         if stddev > _largest(dtype):
             message = moments.overflow_message(self.law, self.s, fans.width, "stddev", dtype)
             raise ValueError(message)
@@ -113,6 +135,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         seed = random.randint(1, 10**9) if self.seed is None else self.seed
         if self.distribution == "orthogonal":
             return self._orthogonal(shape, dtype, fans, stddev, seed)
+        if self.distribution == "stable":
+            return sample_stable(shape, dtype, self.law.exponent, stddev, seed)
         sampler = keras.initializers.VarianceScaling(
             gain, self.mode, self.distribution, seed, self.input_axes, self.output_axes
         )
@@ -144,7 +168,6 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         """
         fans = fans_of(check_shape(shape), self.input_axes, self.output_axes)
         gain = self._gain(fans)
-        fan = getattr(fans, self.mode)
         mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
         if self.distribution == "orthogonal":
             # |W x| is |x| |z_d|/|z_m|: what the norm of an m-vector of normals adds, is taken out.
@@ -153,11 +176,12 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         return LayerScale(
             *fans,
             gain=gain,
-            stddev=math.sqrt(gain / fan),
-            ratio=math.sqrt(gain * self._law.mean),
+            stddev=self._stddev(gain, fans),
+            ratio=math.sqrt(gain * self._law.mean) if self.alpha is None else math.nan,
             reference="LeCun" if self._law == laws.Linear() else "He",
             log_norm_mean=mean,
             log_norm_std=math.sqrt(max(variance, 0.0)),  # linear, square, orthogonal: 0 to rounding
+            alpha=self.law.exponent,
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -171,6 +195,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             "seed": super().get_config()["seed"],
             "input_axes": self.input_axes,
             "output_axes": self.output_axes,
+            "alpha": self.alpha,
         }
 
     def _gain(self, fans: Fans) -> float:
@@ -179,6 +204,10 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             # A Haar matrix is a Gaussian one without the spread of the norm of its m-vectors.
             gain /= moments.gain(laws.Linear(), self.s, fans.longer, self.method)
         return gain
+
+    def _stddev(self, gain: float, fans: Fans) -> float:
+        scale = gain / getattr(fans, self.mode)
+        return math.sqrt(scale) if self.alpha is None else float(scale ** (1.0 / self.alpha))
 
     def _orthogonal(
         self, shape: tuple[int, ...], dtype: str, fans: Fans, stddev: float, seed: Any
@@ -252,6 +281,8 @@ class FracReLU(_FracInitializer):
             exact multiplier of such matrices. Rank 2 or more.
             "truncated_normal", "uniform": the variance is exactly that of the normal; the s-moment
             up to O(1/(n d)) for dense inputs and O(1/d) for one-hot ones, and exactly at s = 2.
+            "stable": heavy-tailed, symmetric alpha-stable weights of infinite variance, exact for
+            s < alpha in the l_alpha norm, `E (|y|_alpha/d^(1/alpha))^s` (see `stable.Stable`).
         dropout: The rate of the (inverted) dropout that follows the activation, in [0, 1). The
             moment is then kept in TRAINING mode. At inference the masks are gone and the signal
             shrinks by about `sqrt(1 - dropout)` per layer: to a third over 20 layers at rate 0.1.
@@ -264,6 +295,7 @@ class FracReLU(_FracInitializer):
             does not show it. `EinsumDense` and attention layers set this by themselves.
         output_axes: The axes of the kernel that remain; d is the product of their sizes. To be
             given together with `input_axes`.
+        alpha: The tail index of "stable" weights, between 1 and 2; required there, and only there.
 
     Call arguments:
         shape: The shape of the kernel, of rank 1 (n = d = its size) or more.
@@ -343,48 +375,6 @@ class FracRandomizedLeakyReLU(_FracInitializer):
         self._law = laws.RandomizedLeakyReLU(lower, upper)
         self.lower, self.upper = self._law.lower, self._law.upper
         super().__init__(s, **options)
-
-
-_INITIALIZERS: dict[type[laws.Law], type[_FracInitializer]] = {
-    laws.Linear: FracLinear,
-    laws.ReLU: FracReLU,
-    laws.LeakyReLU: FracLeakyReLU,
-    laws.RandomizedLeakyReLU: FracRandomizedLeakyReLU,
-}
-
-
-def initializer_for(activation: Any, s: float = 1.0, **options: Any) -> _FracInitializer:
-    """The initializer that keeps the s-th moment through layers with a given activation.
-
-    Args:
-        activation: The name "relu", "linear" or "leaky_relu", None (linear), such a function of
-            `keras.activations`, a ReLU, LeakyReLU, PReLU, RandomizedLeakyReLU or Activation layer,
-            or a law of `keras_fracinit.laws`. Slopes are read from it. A PReLU must start from one
-            constant.
-        s: The order of the moment, 0 <= s <= 2.
-        **options: Further arguments of the initializer, as for `FracReLU`.
-
-    Returns:
-        A `FracLinear`, `FracReLU`, `FracLeakyReLU` or `FracRandomizedLeakyReLU`.
-
-    Raises:
-        ValueError: If the activation is unknown or not positively homogeneous (`tanh`, `gelu`,
-            `ReLU(max_value=6)`, ...), or an option is out of range.
-
-    Example:
-
-    >>> import keras
-    >>> from keras_fracinit import initializer_for
-    >>> initializer_for(keras.layers.LeakyReLU(negative_slope=0.1), s=0.5).negative_slope
-    0.1
-    """
-    law = law_of(activation)
-    if isinstance(law, laws.Dropout):
-        return initializer_for(law.law, s, dropout=law.rate, **options)
-    if type(law) not in _INITIALIZERS:
-        raise ValueError(f"There is no initializer for this law. Received: activation={law}")
-    slopes = asdict(law)  # type: ignore[call-overload]  # these are dataclasses
-    return _INITIALIZERS[type(law)](**slopes, s=s, **options)
 
 
 @functools.cache

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from keras_fracinit._validation import check_real
+from keras_fracinit._validation import check_order, check_real
 
 Array = npt.NDArray[Any]  # of float64, or complex128 where an integral leaves the real line
 
@@ -76,9 +76,33 @@ class Law(ABC):
     def ceiling(self) -> float:
         """The largest squared slope: `psi` is analytic off a cut from `-1/(2 ceiling)` to -inf."""
 
+    @property
+    def exponent(self) -> float:
+        """alpha of `q = |phi(z)|^alpha`: 2 for normal weights, less for stable ones."""
+        return 2.0
+
+    def check_order(self, s: object) -> float:
+        """The order of a moment that a layer can keep."""
+        return check_order(s)
+
+    def size(self, width: int) -> float:
+        """What `Q/width` is typically, given that one unit is alive: the unit of the race."""
+        return self.mean
+
     @abstractmethod
     def laplace(self, t: Array) -> Laplace:
         """The transform of `q` at `t > 0`, or at complex `t` off the cut."""
+
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        """What becomes of `z > 0` where signs and slopes are random: `|phi(+-z)|` by cases.
+
+        Only heavy-tailed weights ask for it, see `stable`. Returns probabilities `(cases,)` and
+        values `(cases, len(z))`.
+        """
+        raise ValueError(
+            "Heavy-tailed weights need a law with `magnitudes`, which says what becomes of any z. "
+            f"Received: {self!r}"
+        )
 
     @abstractmethod
     def overlap(self, shared: bool) -> tuple[float, float]:
@@ -175,6 +199,9 @@ class _TwoSlopes(Law):
 
     def laplace(self, t: Array) -> Laplace:
         return _mixture(_gaussian(1.0, t), _gaussian(self.negative_slope, t))
+
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        return np.array([0.5, 0.5]), np.stack([z, abs(self.negative_slope) * z])
 
     def overlap(self, shared: bool) -> tuple[float, float]:
         return self.mean, 0.25 * (1.0 - self.negative_slope) ** 2
@@ -296,6 +323,15 @@ class RandomizedLeakyReLU(Law):
             below = _uniform(self.lower, self.upper, t)
         return _mixture(_gaussian(1.0, t), below)
 
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        # Graded toward both ends, because all that happens may happen next to slope 0.
+        v = np.arange(-3.5, 3.5, 0.125)
+        share = 1.0 / (1.0 + np.exp(-math.pi * np.sinh(v)))
+        weights = share * (1.0 - share) * np.cosh(v)
+        slopes = self.lower + (self.upper - self.lower) * share
+        probabilities = np.concatenate([[1.0], weights / weights.sum()]) / 2.0
+        return probabilities, np.concatenate([z[None], np.multiply.outer(slopes, z)])
+
     def overlap(self, shared: bool) -> tuple[float, float]:
         middle = self.lower + 0.5 * (self.upper - self.lower)
         variance = (self.upper - self.lower) ** 2 / 12.0
@@ -359,6 +395,12 @@ class Dropout(Law):
         kept = self.law.laplace(t / keep**2)
         return Laplace(self.rate + keep * kept.psi, keep * kept.complement, kept.decay / keep)
 
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        shares, values = self.law.magnitudes(z)
+        keep = 1.0 - self.rate
+        dropped = np.zeros_like(z)[None]
+        return np.append(keep * shares, self.rate), np.concatenate([values / keep, dropped])
+
     def overlap(self, shared: bool) -> tuple[float, float]:
         total, even = self.law.overlap(shared)
         keep = 1.0 - self.rate if shared else 1.0  # two masks of mean 1: E m m' is 1/keep or 1
@@ -378,7 +420,7 @@ def law_of(activation: object) -> Law:
         The law of its squared output on a standard normal.
 
     Raises:
-        ValueError: If the activation is unknown or not positively homogeneous.
+        ValueError: If the activation is unknown.
     """
     raise ValueError(
         "`activation` must be positively homogeneous, phi(c u) = c phi(u) for c > 0, and of a "

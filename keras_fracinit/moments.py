@@ -19,6 +19,10 @@ at large d, where E X^p = 1 + O(1/d), the difference is itself O(1/d) and is for
 log t the integrand is analytic and decays exponentially at both ends: the trapezoidal rule reaches
 rounding with a fixed step.
 
+For stable weights (see `stable`) p = s/alpha, and E Q may be infinite. Then X is Q divided by a
+quantile, f grows like A + B log(1/t) as t falls, and for s near alpha the integrand falls off
+slowly: what lies below the grid is summed as the geometric series that it is.
+
 Source: Gurbuzbalaban and Hu, AISTATS 2021 (arXiv 2005.11878) for the scheme; Kogler, Schwarz and
 Kittle, arXiv 2602.10949, for the limit s -> 0.
 """
@@ -31,7 +35,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_fracinit._validation import check_choice, check_order, check_width
+from keras_fracinit._validation import check_choice, check_width
 from keras_fracinit.laws import Array, Law, law_of
 
 METHODS = ("exact", "asymptotic")
@@ -56,11 +60,16 @@ class LogNorm(NamedTuple):
 
 
 class Race(NamedTuple):
-    """`log t` on the grid, and `step * t * (f(t) - exp(-t))` there: sums are integrals."""
+    """`log t` on the grid, and `step * t * (f(t) - exp(-t))` there: sums are integrals.
+
+    `below` is `step * (f(t) - exp(-t))` at the first point and its change over one step, with which
+    it goes on below the grid; zero where nothing is left there.
+    """
 
     u: Array
     excess: Array
     log_survival: float
+    below: tuple[float, float] = (0.0, 0.0)
 
 
 def log_survival(law: Law, width: int) -> float:
@@ -75,7 +84,7 @@ def log_survival(law: Law, width: int) -> float:
 
 def time_unit(law: Law, width: int) -> float:
     """What turns the time t of the race into the argument of the law's `psi`."""
-    return math.exp(log_survival(law, width)) / (width * law.mean)
+    return math.exp(log_survival(law, width)) / (width * law.size(width))
 
 
 def log_density(law: Law, width: int, t: Array) -> Array:
@@ -84,7 +93,7 @@ def log_density(law: Law, width: int, t: Array) -> Array:
     near = np.abs(complement) < 0.5
     log1p = _log1p if np.iscomplexobj(psi) else np.log1p
     log_psi = np.where(near, log1p(-np.where(near, complement, 0.0)), np.log(psi))
-    return (width - 1) * log_psi + np.log(decay / law.mean)
+    return (width - 1) * log_psi + np.log(decay / law.size(width))
 
 
 def _log1p(z: Array) -> Array:
@@ -97,7 +106,7 @@ def _log1p(z: Array) -> Array:
 @functools.lru_cache(maxsize=256)
 def race_of(law: Law, width: int) -> Race:
     """The race of a layer, on the grid where it is integrated."""
-    last = _LAST + math.log(law.mean / law.floor)
+    last = _LAST + math.log(law.size(width) / law.floor)
     u = np.arange(_FIRST, last + _STEP, _STEP)
     t = np.exp(u)
     log_f = log_density(law, width, t)
@@ -108,7 +117,10 @@ def race_of(law: Law, width: int) -> Race:
         np.exp(-t) * np.expm1(np.clip(near, -1.0, 1.0)),
         np.exp(log_f) - np.exp(-t),
     )
-    return Race(u, _STEP * t * difference, log_survival(law, width))
+    below = (0.0, 0.0)
+    if math.isinf(law.mean):
+        below = (_STEP * float(difference[0]), _STEP * float(difference[0] - difference[1]))
+    return Race(u, _STEP * t * difference, log_survival(law, width), below)
 
 
 def log_mean_power(race: Race, p: float) -> float:
@@ -117,29 +129,37 @@ def log_mean_power(race: Race, p: float) -> float:
         return float(-(race.u @ race.excess))
     if p == 1.0:
         return 0.0
-    integral = float(np.expm1(-p * race.u) @ race.excess) / math.gamma(1.0 - p)
-    return math.log1p(integral) / p
+    integral = float(np.expm1(-p * race.u) @ race.excess) + _below(race, p)
+    return math.log1p(integral / math.gamma(1.0 - p)) / p
+
+
+def _below(race: Race, p: float) -> float:
+    """The sum over k > 0 of `t^(1-p) (level + k change)` at the k-th point below the grid."""
+    level, change = race.below
+    ratio = math.exp(-(1.0 - p) * _STEP)
+    gap = -math.expm1(-(1.0 - p) * _STEP)
+    return math.exp((1.0 - p) * float(race.u[0])) * ratio * (level / gap + change / gap**2)
 
 
 def _log_gain(law: Law, s: float, width: int) -> float:
-    """`log(gain * E q / w)`, exact."""
+    """`log(gain * size / w)`, exact."""
     race = race_of(law, width)
-    log_gain = -log_mean_power(race, 0.5 * s)
+    log_gain = -log_mean_power(race, s / law.exponent)
     if s > 0.0:  # s = 0 is meant given survival: here lies the jump where P(Q = 0) > 0
-        log_gain -= 2.0 * race.log_survival / s
-    if log_gain + race.log_survival - min(0.0, math.log(law.mean)) > _LOG_MAX:
+        log_gain -= law.exponent * race.log_survival / s
+    if log_gain + race.log_survival - min(0.0, math.log(law.size(width))) > _LOG_MAX:
         raise ValueError(overflow_message(law, s, width, "gain", "float64"))
     return log_gain
 
 
 @functools.lru_cache(maxsize=4096)
 def _gain(law: Law, s: float, width: int, method: str) -> float:
-    if s == 2.0:
+    if s == law.exponent:
         return 1.0 / law.mean
     if method == "asymptotic":
         relative_variance = law.mean_square / law.mean**2 - 1.0
         return (1.0 + (2.0 - s) / (4.0 * width) * relative_variance) / law.mean
-    return math.exp(_log_gain(law, s, width) + log_survival(law, width)) / law.mean
+    return math.exp(_log_gain(law, s, width) + log_survival(law, width)) / law.size(width)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -154,7 +174,12 @@ def _log_norm(law: Law, s: float, width: int, method: str) -> LogNorm:
     first = float(race.u @ race.excess)
     second = float(race.u**2 @ race.excess)
     variance = second + 2.0 * float(np.euler_gamma) * first - first**2
-    return LogNorm(0.5 * (log_gain - first), 0.25 * variance)
+    return LogNorm((log_gain - first) / law.exponent, variance / law.exponent**2)
+
+
+def _checked(law: object, s: object) -> tuple[Law, float]:
+    found = law_of(law)
+    return found, found.check_order(s)
 
 
 def overflow_message(law: Law, s: float, width: int, quantity: str, dtype: str) -> str:
@@ -175,6 +200,9 @@ def gain(law: object, s: float, width: int, method: str = "exact") -> float:
     `E |y|^s = E |x|^s`. Exactly, at every width:
 
         g(s, d) = d / E[Q^(s/2)]^(2/s),    Q = |phi(z)|^2,  z ~ N(0, I_d).
+
+    For stable weights (law `stable.Stable`) `W_ij` has the scale `(g/n)^(1/alpha)`, norms are
+    l_alpha norms, and `g = d/E[Q^(s/alpha)]^(alpha/s)`, `Q = |phi(Z)|_alpha^alpha`, s < alpha.
 
     It generalises the `scale` of `keras.initializers.VarianceScaling`: 2 for ReLU at s = 2 (He), 1
     for linear (LeCun). At s = 0 it is the limit given survival, `d exp(-E[log Q | Q > 0])`; where
@@ -209,7 +237,7 @@ def gain(law: object, s: float, width: int, method: str = "exact") -> float:
     Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
     """
     check_choice("method", method, METHODS)
-    return _gain(law_of(law), check_order(s), check_width(width), method)
+    return _gain(*_checked(law, s), check_width(width), method)
 
 
 def log_norm(law: object, s: float, width: int, method: str = "exact") -> LogNorm:
@@ -245,7 +273,7 @@ def log_norm(law: object, s: float, width: int, method: str = "exact") -> LogNor
     Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
     """
     check_choice("method", method, METHODS)
-    return _log_norm(law_of(law), check_order(s), check_width(width), method)
+    return _log_norm(*_checked(law, s), check_width(width), method)
 
 
 def death_probability(law: object, width: int) -> float:

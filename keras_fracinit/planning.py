@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_fracinit._changes import Change, Options, Orders, check_kept, restoring, steps_of
+from keras_fracinit._changes import Change, Kept, Options, Orders, check_kept, restoring, steps_of
 from keras_fracinit._printing import number, text_of
 from keras_fracinit._slots import reset_slots
 from keras_fracinit._validation import check_integer, check_type
@@ -65,7 +64,7 @@ class Plan:
             table.add_column(column, overflow="fold")
         for column in ("fan-in", "width"):
             table.add_column(column, justify="right")
-        table.add_column("activation")
+        table.add_column("law")
         for column in ("s", "gain", "stddev", "order before"):
             table.add_column(column, justify="right")
         table.add_column("note", overflow="fold")
@@ -95,9 +94,14 @@ def plan(
     reshaping, sums). Fan-in and width are those of the layer, which the shape alone does not tell
     of depthwise, transposed, grouped and attention kernels.
 
+    Smooth activations (tanh, gelu, sigmoid, ...) have a law at one size of the signal only: their
+    pre-activations are to have unit root mean square. The scale of a kernel before one is that of
+    `FracActivation` for the smooth activation that its input came through, or that of `FracLinear`
+    where it is data, or comes of other layers. The note says which, and how long that holds.
+
     A kernel stays as it is, and the plan says why, if a normalization follows (its scale does not
-    matter), an activation without a law follows (tanh, gelu, softmax, ...), it is frozen, recurrent
-    or an embedding, or its own initializer has no scale (zeros).
+    matter), an activation without a law follows (softmax, ...), it is frozen, recurrent or an
+    embedding, or its own initializer has no scale (zeros).
 
     Args:
         model: A built Keras model of any kind.
@@ -230,6 +234,6 @@ def _cells(change: Change) -> list[str]:
         number(change.s),
         number(change.gain),
         f"{before} -> {number(change.stddev)}" if drawn else before,
-        "none" if change.law and math.isnan(change.order_before) else number(change.order_before),
+        Kept(change.order_before, change.order_censored).text(4) if change.law else "",
         f"skipped, because {change.skipped}" if change.skipped else change.note,
     ]

@@ -31,6 +31,7 @@ from keras_fracinit._correlation import (
     layers_until,
     limit_of,
 )
+from keras_fracinit._operating_point import check_every_size
 from keras_fracinit._spectrum import Spectrum, spectrum
 from keras_fracinit._validation import check_choice, check_real, check_several, check_width
 from keras_fracinit.laws import Dropout, law_of
@@ -247,7 +248,8 @@ def propagate(
 
     Args:
         widths: The number of output units of each layer.
-        activation: A law of `keras_fracinit.laws`, or anything that `initializer_for` accepts.
+        activation: A law of `keras_fracinit.laws`, or anything that `initializer_for` accepts, if
+            it is positively homogeneous: elsewhere the factor depends on the input.
         s: The order of the moment that the initializer keeps, 0 to 2.
         gain: In place of the order, any scale of the weights: fan-in times their variance. 1 is
             Glorot's where the width does not change, 2 He's.
@@ -261,8 +263,8 @@ def propagate(
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If one is out of range, there are no layers, the lengths differ, or a gain is
-            not finite.
+        ValueError: If one is out of range, there are no layers, the lengths differ, an activation
+            is not positively homogeneous, or a gain is not finite.
 
     Example:
 
@@ -282,10 +284,11 @@ def propagate(
             f"Exactly one of `s` and `gain` must be given. Received: s={s}, gain={gain}"
         )
     rates = _per_layer("dropout", dropout, depth)
-    found = [
-        Dropout(law_of(name), rate) if rate else law_of(name)
-        for name, rate in zip(_per_layer("activation", activation, depth), rates, strict=True)
+    laws = [
+        check_every_size(law_of(name), "a stack of its layers is no product of independent factors")
+        for name in _per_layer("activation", activation, depth)
     ]
+    found = [Dropout(law, rate) if rate else law for law, rate in zip(laws, rates, strict=True)]
     if gain is None:
         orders = _per_layer("s", s, depth)
         gains = [moments.gain(*layer) for layer in zip(found, orders, several, strict=True)]

@@ -206,6 +206,9 @@ class PointMass(Law):
         psi, decay = (np.where(np.abs(x) < _TINY, _TINY, x) for x in (psi, decay))
         return Laplace(psi, -np.expm1(exponent) @ w, decay)
 
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        self._refuse("heavy-tailed weights, which look at the activation far out,")
+
     def overlap(self, shared: bool) -> tuple[float, float]:
         self._refuse("angles between inputs")
 
@@ -270,6 +273,10 @@ class Smooth(PointMass):
 
     def curve(self) -> tuple[Array, Array]:
         return _named_curve(self.activation)
+
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        phi = CURVES[self.activation].value
+        return np.array([0.5, 0.5]), np.abs([phi(z), phi(-z)])
 
 
 @functools.lru_cache

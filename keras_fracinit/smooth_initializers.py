@@ -1,20 +1,17 @@
-"""The initializer for activations that are not positively homogeneous, and how they are named."""
+"""The initializer for activations that are not positively homogeneous."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
-import numpy as np
 
 from keras_fracinit import smooth
-from keras_fracinit.activations import law_of
+from keras_fracinit._operating_point import caveat_of
+from keras_fracinit.activations import law_of, parameters_of
 from keras_fracinit.initializers import LayerScale, _FracInitializer
-
-_NAMED = {getattr(keras.activations, name): smooth.Smooth(name) for name in smooth.NAMES}
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,8 @@ class SmoothScale(LayerScale):
     gradient_factor: float
 
     def __str__(self) -> str:
-        size = abs(self.length_slope)
-        if abs(size - 1.0) < 1e-4:
-            fate = "neither attracts nor repels"
-        elif size < 1.0:
-            fate = "attracts"
-        else:
-            fate = "REPELS: deep networks run away from it"
         return (
-            f"{super().__str__()}; exact at unit root mean square of the pre-activations only, "
-            f"which {fate} (slope of the length map {self.length_slope:.4f}), "
+            f"{super().__str__()}; {caveat_of(self.length_slope)}, "
             f"gradient factor {self.gradient_factor:.4f}"
         )
 
@@ -123,9 +112,9 @@ class FracActivation(_FracInitializer):
         )
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
+        config, fields = super().get_config(), asdict(self._law)  # type: ignore[call-overload]
         # The law of a function holds its values besides, which its name is enough to find again.
-        return {key: config[key] for key in config if key not in ("values", "error")}
+        return parameters_of(self._law) | {k: v for k, v in config.items() if k not in fields}
 
 
 def smooth_law_of(activation: Any) -> smooth.PointMass:
@@ -133,75 +122,11 @@ def smooth_law_of(activation: Any) -> smooth.PointMass:
 
     Arguments and errors are those of `FracActivation`.
     """
-    if isinstance(activation, smooth.PointMass):
-        return activation
-    function = _function(activation)
-    if function in _NAMED:
-        return _NAMED[function]
-    try:
-        law = law_of(function)
-    except ValueError:
-        return _sample(function, _name(function))
+    law = law_of(activation)
+    if isinstance(law, smooth.PointMass):
+        return law
     raise ValueError(
         "`activation` must not be positively homogeneous: `initializer_for` has the initializer "
         f"for this law, which is exact at every size of the signal. Received: {activation!r}, "
         f"which is {law}"
     )
-
-
-def _function(activation: Any) -> Any:
-    """The function behind a name, a configuration or a layer."""
-    if isinstance(activation, keras.layers.Activation):
-        return activation.activation
-    if isinstance(activation, keras.layers.ELU) and activation.alpha == 1.0:
-        return keras.activations.elu
-    found = activation
-    if isinstance(activation, str):
-        found = keras.saving.get_registered_object(activation)
-    if found is None or isinstance(found, str | dict):
-        try:
-            found = keras.activations.get(activation)
-        except (ValueError, TypeError):
-            found = None
-    if not callable(found) or isinstance(found, keras.layers.Layer | type):
-        raise ValueError(
-            f"`activation` must be one of {', '.join(map(repr, smooth.NAMES))}, another activation "
-            "of Keras, a function registered by @keras.saving.register_keras_serializable(), or an "
-            f"Activation or ELU layer (alpha 1). Received: activation={activation!r}"
-        )
-    return found
-
-
-def _name(function: Any) -> str:
-    """What a function is saved as, if that finds it again."""
-    name = str(keras.saving.get_registered_name(function)) if hasattr(function, "__name__") else ""
-    found = keras.saving.get_registered_object(name) or getattr(keras.activations, name, None)
-    if found is not function:
-        raise ValueError(
-            "`activation` must be a function that Keras can save by name. Define it by `def`, "
-            'under @keras.saving.register_keras_serializable(package="my_package"). '
-            f"Received: activation={function!r}"
-        )
-    return name
-
-
-# Cached, because Keras rebuilds initializers from their configuration while it traces a model,
-# where no value can be read.
-@functools.lru_cache(maxsize=64)
-def _sample(function: Any, name: str) -> smooth.Sampled:
-    z = smooth.nodes(doubled=True)
-    shape = (z.size, 1)
-    try:
-        answer = function(keras.ops.convert_to_tensor(z.reshape(shape).astype("float32")))
-        values = np.asarray(keras.ops.convert_to_numpy(answer), "float64")
-    except Exception as error:
-        raise ValueError(
-            f"`activation` must take a float32 tensor of shape {shape} and return one. "
-            f"Received: {name!r}, which raised {type(error).__name__}: {error}"
-        ) from error
-    if values.shape != shape:
-        raise ValueError(
-            "`activation` must return the shape that it is given. "
-            f"Received: {name!r}, which made {values.shape} of {shape}"
-        )
-    return smooth.Sampled.of(name, values.reshape(z.shape))

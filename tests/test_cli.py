@@ -16,6 +16,7 @@ import pytest
 import keras_fracinit as kf
 from keras_fracinit import _cli, laws
 from keras_fracinit._cli import main
+from keras_fracinit.smooth import Smooth
 
 layers = keras.layers
 HIDDEN, WIDTH, INPUTS, SAMPLES = 12, 16, 6, 20
@@ -144,6 +145,19 @@ def test_the_gain_is_that_of_the_library(options, law, he, fan_in, capsys):
     assert float(spread) ** 2 == pytest.approx(kf.log_norm(law, s, width).variance, rel=1e-4)
 
 
+def test_the_gain_of_a_smooth_activation_says_how_long_it_holds(capsys):
+    assert main(["gain", "--width", "64", "--activation", "gelu", "--dropout", "0.1"]) == 0
+    found = quantities(capsys.readouterr().out)
+    law = laws.Dropout(Smooth("gelu"), 0.1)
+    assert float(found["gain"]) == pytest.approx(kf.gain(law, 1, 64), rel=1e-12)
+    assert float(found["gain of s=2"]) == pytest.approx(1 / Smooth("gelu").mean, rel=1e-12)
+    assert float(found["gradient factor"]) == pytest.approx(Smooth("gelu").gradient_factor, 1e-5)
+    assert float(found["slope of the length map"]) == pytest.approx(
+        Smooth("gelu").length_slope, 1e-5
+    )
+    assert found["unit size"].startswith("REPELS")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -152,7 +166,7 @@ def test_the_gain_is_that_of_the_library(options, law, he, fan_in, capsys):
         ("--width 64 --s one", "argument --s: invalid float value: 'one'"),
         ("--width 0", "`width` must satisfy 1 <= width"),
         ("--width 64 --fan-in 0", "`fan_in` must satisfy 1 <= fan_in"),
-        ("--width 64 --activation tanh", "Received: activation='tanh'"),
+        ("--width 64 --activation softmax", "which softmax does not"),
         ("--width 64 --activation nonsense", "Received: activation='nonsense'"),
         ("--width 64 --dropout 1", "`dropout` must satisfy 0 <= dropout < 1"),
         ("--width 64 --negative-slope 0.1", "`negative_slope` must go with the activation"),

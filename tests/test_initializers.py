@@ -12,6 +12,7 @@ from cases import CASE_IDS, CASES, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import gain, laws
+from keras_fracinit.smooth import Smooth
 
 DISTRIBUTIONS = ["untruncated_normal", "truncated_normal", "uniform", "orthogonal"]
 every_case = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
@@ -236,6 +237,7 @@ def test_config_is_the_constructor(case):
         "seed": 9,
         "input_axes": [0],
         "output_axes": [1],
+        "alpha": None,
     }
     slopes = {name: value for name, value in case.options.items() if name != "dropout"}
     initializer = case.initializer(**slopes, **options)
@@ -256,6 +258,7 @@ def test_defaults_are_those_documented():
         "seed": None,
         "input_axes": None,
         "output_axes": None,
+        "alpha": None,
     }
     config = kf.FracRandomizedLeakyReLU().get_config()
     assert (config["lower"], config["upper"], config["s"]) == (1 / 8, 1 / 3, 1.0)
@@ -299,6 +302,11 @@ def test_initializer_for_reads_the_slope_from_the_object():
             kf.FracRandomizedLeakyReLU,
             {"lower": 0.2, "upper": 0.4},
         ),
+        (keras.activations.tanh, kf.FracActivation, {"activation": "tanh"}),
+        ("swish", kf.FracActivation, {"activation": "silu"}),
+        (layers.ELU(), kf.FracActivation, {"activation": "elu"}),
+        (layers.Activation("sigmoid"), kf.FracActivation, {"activation": "sigmoid"}),
+        (laws.Dropout(Smooth("gelu"), 0.1), kf.FracActivation, {"activation": "gelu"}),
         (laws.LeakyReLU(-0.5), kf.FracLeakyReLU, {"negative_slope": -0.5}),
         (laws.Dropout(laws.ReLU(), 0.3), kf.FracReLU, {"dropout": 0.3}),
     ]
@@ -313,11 +321,14 @@ def test_initializer_for_reads_the_slope_from_the_object():
 @pytest.mark.parametrize(
     ("activation", "message"),
     [
-        ("gelu", "positively homogeneous.*Received: activation='gelu'"),
+        ("softmax", "act on each number alone, which softmax does not"),
+        ("log_softmax", "act on each number alone"),
+        ("glu", "'glu'"),
         ("no_such_thing", "Received: activation='no_such_thing'"),
-        (keras.activations.tanh, "Received: activation=<function tanh"),
-        (lambda x: x, "Received: activation=<function <lambda>"),
+        ({"class_name": "nothing"}, "Received: activation={'class_name'"),
+        (lambda x: x, "register_keras_serializable.*Received: activation=<function <lambda>"),
         (3, "Received: activation=3"),
+        (keras.layers.ReLU, "Received: activation=<class"),
     ],
 )
 def test_initializer_for_names_what_it_does_not_support(activation, message):
@@ -330,8 +341,10 @@ def test_initializer_for_names_what_it_does_not_support(activation, message):
     [
         (lambda: keras.layers.ReLU(max_value=6), r"ReLU\(max_value=6, threshold=0.0\)"),
         (lambda: keras.layers.ReLU(threshold=1), r"ReLU\(max_value=None, threshold=1\)"),
-        (lambda: keras.layers.ELU(), "Received: activation=<ELU"),
-        (lambda: keras.layers.Activation("tanh"), "Received: activation=<function tanh"),
+        (lambda: keras.layers.ELU(alpha=0.5), "Received: activation=<ELU"),
+        (lambda: keras.layers.Softmax(), "Received: activation=<Softmax"),
+        (lambda: keras.layers.Activation("softmax"), "which softmax does not"),
+        (lambda: keras.layers.Activation(lambda x: x), "register_keras_serializable"),
         (lambda: keras.layers.PReLU("glorot_uniform"), "one constant"),
         (lambda: keras.layers.PReLU(keras.initializers.Constant([0.1, 0.2])), "one constant"),
     ],

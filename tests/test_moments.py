@@ -317,7 +317,7 @@ def test_gain_takes_whatever_names_an_activation():
         (lambda: log_norm("relu", 3, 4), ValueError, "`s` must satisfy"),
         (lambda: log_norm("relu", 1, 4, None), ValueError, "`method` must be one of"),
         (lambda: death_probability("relu", -1), ValueError, "`width` must satisfy"),
-        (lambda: gain("tanh", 1, 4), ValueError, "positively homogeneous.*activation='tanh'"),
+        (lambda: gain("softmax", 1, 4), ValueError, "which softmax does not"),
         (lambda: gain("relu", 0.001, 1), ValueError, r"P\(Q = 0\) = 0.5.*larger s"),
         (lambda: gain("relu", 5e-324, 1), ValueError, r"P\(Q = 0\) = 0.5.*larger s"),
         (lambda: log_norm("relu", 0.001, 1), ValueError, r"P\(Q = 0\) = 0.5.*larger s"),

@@ -223,7 +223,7 @@ def test_a_smaller_gain_has_a_larger_order(law, first, second, width):
         (lambda: effective_order("relu", 8, stddev=1, fan_in=0), ValueError, "1 <= fan_in"),
         (lambda: effective_order("relu", 8, stddev=1, fan_in=2.0), TypeError, "`fan_in` must be"),
         (lambda: effective_order("relu", 0, 1.0), ValueError, "`width` must satisfy"),
-        (lambda: effective_order("tanh", 8, 1.0), ValueError, "positively homogeneous"),
+        (lambda: effective_order("tanh", 8, 1.0), ValueError, "of an order above 2.*'tanh'"),
         (lambda: effective_order(None, 8, 1.2), ValueError, "gain=1.2 at width=8"),
         (lambda: log_moment("relu", 0, 8), ValueError, "`order` must be positive"),
         (lambda: log_moment("relu", math.nan, 8), ValueError, "`order` must be finite"),

@@ -17,6 +17,7 @@ import keras_fracinit as kf
 from keras_fracinit import effective_order, estimators, gain, log_norm
 from keras_fracinit.laws import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
 from keras_fracinit.propagation import correlation_map, propagate
+from keras_fracinit.smooth import Smooth
 
 SIGMAS = 4.0
 LAWS = [
@@ -514,7 +515,19 @@ def test_records_print_readably():
         (lambda: propagate([8], "relu", gain=0), ValueError, "`gain` must be positive"),
         (lambda: propagate([8], "relu", s=1, dropout=1), ValueError, "0 <= dropout < 1"),
         (lambda: propagate([8], "relu", s=1, dropout="0"), TypeError, "`dropout` must be"),
-        (lambda: propagate([8], "tanh", s=1), ValueError, "positively homogeneous"),
+        (lambda: propagate([8], "tanh", s=1), ValueError, "at one size of the signal only.*'tanh'"),
+        (
+            lambda: propagate([8], ["gelu"], gain=2, dropout=0.1),
+            ValueError,
+            "no product of independent factors.*'gelu'",
+        ),
+        (
+            lambda: propagate([8], Dropout(Smooth("elu"), 0.1), s=1),
+            ValueError,
+            "at one size of the signal only.*'elu'",
+        ),
+        (lambda: propagate([8], "sigmoid", s=1), ValueError, "one size.*'sigmoid'"),
+        (lambda: correlation_map("tanh", 0.5), ValueError, "angles between inputs.*'tanh'"),
         (
             lambda: propagate([8, 8], "relu", s=[1, 1, 1]),
             ValueError,

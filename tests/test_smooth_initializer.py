@@ -150,6 +150,36 @@ def test_a_callable_is_evaluated_once():
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize("activation", EVERY)
+def test_whoever_knows_an_activation_knows_its_law(activation):
+    law = smooth_law_of(activation)
+    initializer = kf.initializer_for(activation, s=0.6)
+    assert type(initializer) is kf.FracActivation
+    assert initializer.law == law == laws.law_of(keras.activations.get(activation))
+    assert initializer.get_config() == kf.FracActivation(activation, 0.6).get_config()
+    assert kf.initializer_for(law, s=0.6).get_config() == initializer.get_config()
+    assert gain(activation, 0.6, 8) == initializer.describe((8, 8)).gain
+    assert kf.log_norm(activation, 0.6, 8) == kf.log_norm(law, 0.6, 8)
+    assert kf.effective_order(activation, 8, gain=1 / law.mean) == 2.0
+    twin = keras.initializers.deserialize(keras.initializers.serialize(initializer))
+    assert (type(twin), twin.law) == (kf.FracActivation, law)
+    dropped = kf.initializer_for(laws.Dropout(law, 0.1), s=0.6)
+    assert (dropped.dropout, dropped.activation) == (0.1, law.activation)
+
+
+@pytest.mark.parametrize("name", sorted(set(vars(keras.activations)) - {"linear", "relu"}))
+def test_every_activation_of_keras_has_a_law_or_a_reason(name):
+    function = getattr(keras.activations, name)
+    if name.startswith("_") or name in ("get", "serialize", "deserialize", "leaky_relu"):
+        pytest.skip("no activation")
+    mixes = ("softmax", "log_softmax", "sparsemax", "glu", "threshold")  # or lacks its arguments
+    if name in mixes:
+        with pytest.raises(ValueError, match="`activation` must"):
+            kf.initializer_for(function)
+    else:
+        assert kf.initializer_for(function).get_config() == kf.initializer_for(name).get_config()
+
+
 X = np.random.default_rng(0).standard_normal((4, 6)).astype("float32")
 
 
@@ -163,7 +193,7 @@ def test_saved_models_reload(activation, seed, tmp_path):
             keras.layers.Dense(
                 5,
                 activation=activation,
-                kernel_initializer=kf.FracActivation(activation, **options),
+                kernel_initializer=kf.initializer_for(activation, **options),
             ),
             keras.layers.EinsumDense(
                 "ab,bc->ac", 3, kernel_initializer=kf.FracActivation(activation, **options)
@@ -214,10 +244,10 @@ def test_attention_takes_it_where_keras_traces_the_model():
     [
         (lambda x: x * x, r"Keras can save by name.*register_keras_serializable.*<lambda>"),
         (np.tanh, "Keras can save by name.*register_keras_serializable"),
-        ("nonsense", "must be one of 'tanh', 'gelu'.*activation='nonsense'"),
-        (3, "must be one of 'tanh'.*activation=3"),
-        (keras.layers.ELU(alpha=0.5), r"Activation or ELU layer \(alpha 1\)"),
-        (keras.layers.Dense, "must be one of 'tanh'"),
+        ("nonsense", "`activation` must be .*'tanh', 'gelu'.*activation='nonsense'"),
+        (3, "`activation` must be .*'tanh'.*activation=3"),
+        (keras.layers.ELU(alpha=0.5), r"ELU \(alpha 1\) or Activation layer"),
+        (keras.layers.Dense, "`activation` must be .*'tanh'"),
         (halved, r"must return the shape.*'tests>halved', which made \(\d+, 1\) of \(\d+, 1\)"),
         (hole, "must be finite between -13 and 13.*'tests>hole'"),
         (flat, "must not be a constant.*'tests>flat', which is 1 everywhere"),

@@ -12,6 +12,7 @@ import pytest
 
 import keras_fracinit as kf
 from keras_fracinit import estimators, laws
+from keras_fracinit.smooth import Smooth
 from keras_fracinit.tuner import (
     FracInitHyperModel,
     FracMLP,
@@ -268,7 +269,7 @@ EXPECTED = {
     "before_a_kernel": (laws.Linear(), ""),
     "before_a_softmax": (None, "softmax follows"),
     "before_a_norm": (None, "a normalization follows"),
-    "tanh": (None, "tanh follows"),
+    "tanh": (Smooth("tanh"), ""),
     "forked": (None, "its output meets different activations"),
     "frozen": (None, "frozen"),
     "zeros": (None, "its initializer Zeros has no scale to tune"),
@@ -318,6 +319,35 @@ def test_what_follows_each_kernel_decides():
         assert (row.order == "s") == (law is not None), name
         assert row.note.startswith(note), (name, row.note)
         assert bool(row.note) == bool(note), (name, row.note)
+
+
+def test_the_search_space_takes_smooth_activations():
+    hp = hyperparameters(s=0.5)
+    initializer = frac_initializer(hp, "tanh", dropout=0.1)
+    assert (initializer.activation, initializer.s) == ("tanh", 0.5)
+    model = FracMLP(1, "mse", depth=3, width=8, activation=("gelu", "relu")).build(hp)
+    model(X[:1])
+    laws_found = [type(layer.kernel_initializer) for layer in model.layers if layer.weights]
+    assert laws_found == [kf.FracLinear, kf.FracActivation, kf.FracActivation, kf.FracLinear]
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_smooth_activations_have_an_order_too(built):
+    def build(hp=None):
+        stack = [keras.Input((6,))] if built else []
+        stack += [dense(activation=a, name=f"d{i}") for i, a in enumerate(["tanh", "tanh", "gelu"])]
+        return keras.Sequential([*stack, layers.Dense(3, name="last")])
+
+    hypermodel = FracInitHyperModel(build)
+    assert (hypermodel.report().order == "s").all()
+    hp = hyperparameters(s=0.5)
+    model = hypermodel.build(hp)
+    made = [layer.kernel_initializer for layer in model.layers]
+    assert [type(m) for m in made] == [
+        *(kf.FracLinear, kf.FracActivation, kf.FracActivation, kf.FracLinear)
+    ]
+    assert [m.activation for m in made[1:3]] == ["tanh", "tanh"]
+    assert {m.s for m in made} == {0.5}
 
 
 def test_what_cannot_be_scaled_stays_as_it_is():
@@ -824,7 +854,7 @@ def test_the_ready_made_hypermodel_has_the_space_it_was_given():
         ({"depth": 1.5}, TypeError, "`depth` must be an integer"),
         ({"width": 0}, ValueError, "`width` must satisfy"),
         ({"learning_rate": 0.0}, ValueError, "`learning_rate` must be positive"),
-        ({"activation": "tanh"}, ValueError, "`activation` must be positively homogeneous"),
+        ({"activation": "softmax"}, ValueError, "act on each number alone"),
         ({"activation": ()}, ValueError, "`activation` must not be empty"),
         ({"optimizer": "sgdd"}, ValueError, "sgdd"),
         ({"groups": 3}, TypeError, "`groups` must be"),

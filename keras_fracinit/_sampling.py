@@ -1,0 +1,34 @@
+"""Symmetric alpha-stable numbers from the random numbers of the backend."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from keras import ops, random
+
+
+def sample_stable(shape: tuple[int, ...], dtype: str, alpha: float, scale: float, seed: Any) -> Any:
+    """`scale * Z` with `E exp(i t Z) = exp(-|t|^alpha)`, 1 < alpha < 2, by the formula of
+    Chambers, Mallows and Stuck (JASA 71, 1976): with U uniform on (-pi/2, pi/2) and E exponential,
+
+        Z = sin(alpha U) cos(U)^(-1/alpha) (E / cos((alpha - 1) U))^(1 - 1/alpha).
+
+    Both come from one draw, so that a seed is used once. Half precisions are drawn in float32.
+    """
+    drawn = "float32" if dtype in ("float16", "bfloat16") else dtype
+    uniform = random.uniform((2, *shape), dtype=drawn, seed=seed)
+    # The ends are clipped: rounded to float32, pi/2 lies above pi/2, where the cosine is negative.
+    end = _end(drawn)
+    u = ops.clip(math.pi * (uniform[0] - 0.5), -end, end)
+    e = -ops.log1p(-uniform[1])
+    turned = ops.power(e / ops.cos((alpha - 1.0) * u), 1.0 - 1.0 / alpha)
+    z = ops.sin(alpha * u) * ops.power(ops.cos(u), -1.0 / alpha) * turned
+    return ops.cast(scale * z, dtype)
+
+
+def _end(dtype: str) -> float:
+    """A number of this type that is safely below pi/2: the cosine there is a few units of it."""
+    return 0.5 * math.pi - 2.0 * float(ml_dtypes.finfo(np.dtype(dtype)).eps)
