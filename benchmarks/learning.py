@@ -39,7 +39,8 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from _learning import report
-from _learning.networks import ACTIVATIONS, Cell, cells, methods_for
+from _learning.methods import methods_for
+from _learning.networks import ACTIVATIONS, Cell, cells
 from _learning.training import Settings, check, milliseconds, run_method
 from rich.console import Console
 from rich.progress import (
@@ -200,10 +201,10 @@ def show(folder: Path, only: str, full: bool) -> None:
         raise SystemExit(f"There are no results in {folder}.")
     figures = report.frame(saved)
     report.write_tables(figures, saved, folder)
-    report.draw(figures, folder / "learning.png")
+    pictures = report.draw(figures, folder)
     names = {cell.name for cell in cells(only)}
     report.print_tables(console, figures[figures.name.isin(names)], full)
-    console.print(f"Written: learning.csv, learning.md and learning.png in {folder}")
+    console.print(f"Written: {', '.join(['learning.csv', 'learning.md', *pictures])} in {folder}")
 
 
 def parse_arguments() -> argparse.Namespace:

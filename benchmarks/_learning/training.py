@@ -17,16 +17,8 @@ import jax.numpy as jnp
 import keras
 import numpy as np
 
-from _learning.networks import (
-    ACTIVATIONS,
-    CLASSES,
-    DATASETS,
-    Array,
-    Cell,
-    Network,
-    batches,
-    initial_kernels,
-)
+from _learning.methods import batches, initial_kernels
+from _learning.networks import ACTIVATIONS, CLASSES, DATASETS, Array, Cell, Network
 
 PROBE = 256  # training images on which the accuracy is followed
 LEFT_CHANCE = 0.2  # a run whose training accuracy never exceeds it is dead
