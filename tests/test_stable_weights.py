@@ -1,0 +1,115 @@
+"""Heavy-tailed weights: what is drawn, saved and refused."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_fracinit import FracActivation, FracLinear, FracReLU, gain, initializer_for
+from keras_fracinit.laws import Dropout, Linear, ReLU
+from keras_fracinit.planning import plan, reinitialize
+from keras_fracinit.stable import Stable
+
+
+@pytest.mark.parametrize("alpha", [1.05, 1.5, 1.95])
+def test_what_is_drawn_is_stable(alpha):
+    """Kolmogorov and Smirnov against scipy, by its own other formula."""
+    initializer = FracLinear(s=0.5, distribution="stable", alpha=alpha, seed=3)
+    values = keras.ops.convert_to_numpy(initializer((100, 200))).astype(float).ravel()
+    values /= initializer.describe((100, 200)).stddev
+    knots = np.concatenate([-np.geomspace(1e4, 1e-3, 120), np.geomspace(1e-3, 1e4, 120)])
+    cdf = stats.levy_stable.cdf(knots, alpha, 0.0)
+    test = stats.kstest(values, lambda x: np.interp(x, knots, cdf))
+    assert test.pvalue > 1e-3
+    wrong = stats.levy_stable.cdf(knots, alpha - 0.2 if alpha > 1.5 else alpha + 0.2, 0.0)
+    assert stats.kstest(values, lambda x: np.interp(x, knots, wrong)).pvalue < 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize("extreme", [0.0, 0.5, 1.0 - 2.0**-24, 1.0])
+def test_no_uniform_number_makes_nan(monkeypatch, dtype, extreme):
+    def uniform(shape, dtype, seed):
+        return keras.ops.full(shape, extreme, dtype=dtype)
+
+    monkeypatch.setattr(keras.random, "uniform", uniform)
+    kernel = FracReLU(s=0.5, distribution="stable", alpha=1.2)((4, 4), dtype=dtype)
+    assert not np.isnan(keras.ops.convert_to_numpy(keras.ops.cast(kernel, "float32"))).any()
+
+
+def test_what_is_not_known_far_out_is_refused():
+    with pytest.raises(ValueError, match="far out"):
+        FracActivation("sigmoid", distribution="stable", alpha=1.5)
+
+
+def test_two_hundred_million_draws_are_numbers():
+    """Without the clip, cos U at float32(pi/2) is negative and some ten of these are nan."""
+    initializer = FracLinear(s=0.5, distribution="stable", alpha=1.5)
+    for _ in range(25):
+        kernel = initializer((8000, 1000))
+        assert bool(keras.ops.all(keras.ops.isfinite(kernel)))
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_save_and_reload(tmp_path, activation):
+    initializer = initializer_for(activation, s=0.5, distribution="stable", alpha=1.5, seed=7)
+    layer = keras.layers.Dense(4, activation=activation, kernel_initializer=initializer)
+    model = keras.Sequential([keras.Input((3,)), layer])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").layers[-1].kernel_initializer
+    assert again.get_config() == initializer.get_config()
+    drawn = [keras.ops.convert_to_numpy(one((3, 4))) for one in (initializer, again)]
+    np.testing.assert_array_equal(*drawn)
+
+
+def test_dropout_and_mode_enter_the_scale():
+    initializer = FracReLU(s=0.5, distribution="stable", alpha=1.5, mode="fan_out", dropout=0.1)
+    scale = initializer.describe((3, 3, 4, 16))
+    law = Stable(Dropout(ReLU(), 0.1), 1.5)
+    assert scale.stddev == pytest.approx((gain(law, 0.5, 16) / 144) ** (1.0 / 1.5), rel=1e-14)
+    assert scale.alpha == 1.5
+    assert "alpha 1.5, scale" in str(scale)
+    assert math.isnan(scale.ratio)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"alpha": 1.0}, "`alpha`"),
+        ({"alpha": 2.0}, "`alpha`"),
+        ({"alpha": math.nan}, "`alpha`"),
+        ({"alpha": None}, "`alpha`"),
+        ({"alpha": 1.5, "distribution": "orthogonal"}, "`alpha`"),
+        ({"alpha": 1.5, "s": 1.5}, "`s` must be below `alpha`"),
+        ({"alpha": 1.5, "s": 2.0}, "`s` must be below `alpha`"),
+        ({"alpha": 1.5, "method": "asymptotic"}, "`method`"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        FracReLU(**{"s": 1.0, "distribution": "stable"} | arguments)
+    assert "Received: " in str(caught.value)
+
+
+def test_a_model_of_stable_weights_is_drawn_anew_as_such():
+    """Transposed kernels too, where one output sums over a quarter of the receptive field."""
+    options = {"s": 0.5, "distribution": "stable", "alpha": 1.5}
+    stack = [
+        keras.layers.Conv2DTranspose(6, 4, 2, kernel_initializer=FracLinear(**options)),
+        keras.layers.Dense(5, "relu", kernel_initializer=FracReLU(**options)),
+    ]
+    model = keras.Sequential([keras.Input((8, 8, 3)), *stack])
+    transposed, dense = reinitialize(model, s=1.0, seed=0).changes
+    assert dense.distribution == transposed.distribution == "stable"
+    assert dense.stddev == pytest.approx((gain(Stable(ReLU(), 1.5), 1.0, 5) / 6) ** (1 / 1.5))
+    scale = (gain(Stable(Linear(), 1.5), 1.0, 6) / (3 * 16 / 4)) ** (1 / 1.5)
+    assert transposed.stddev == pytest.approx(scale, rel=1e-12)
+    assert math.isnan(dense.order_before)
+    values = [keras.ops.convert_to_numpy(layer.kernel).ravel() for layer in model.layers]
+    for change, drawn in zip((transposed, dense), values, strict=True):
+        middle = stats.levy_stable.ppf(0.75, 1.5, 0.0)
+        share = float((np.abs(drawn) / change.stddev < middle).mean())
+        assert share == pytest.approx(0.5, abs=4.0 * 0.5 / math.sqrt(drawn.size))
+    with pytest.raises(ValueError, match="`s` must be below `alpha`"):
+        plan(model, s=1.5)
