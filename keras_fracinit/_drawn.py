@@ -2,7 +2,8 @@
 
 Keras' samplers make a kernel of a draw by a factor and a summand. Carried out one after the other,
 each takes a copy, which of the largest kernel of a large model is what decides whether it fits.
-The values are those of the initializer to the last bit.
+The values are those of the initializer, to the last bit but where TensorFlow merges the factor of
+the strides with that of the sampler.
 """
 
 from __future__ import annotations

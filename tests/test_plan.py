@@ -9,7 +9,7 @@ import pytest
 from networks import NETWORKS
 
 import keras_fracinit as kf
-from keras_fracinit import _changes, _stacks, laws, planning
+from keras_fracinit import _changes, laws, planning
 from keras_fracinit._drawn import drawn
 from keras_fracinit._kernels import sites_of
 from keras_fracinit._stacks import kernels_of
@@ -765,20 +765,6 @@ def test_no_more_than_one_new_kernel_is_in_memory(monkeypatch):
     assert not waiting()
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_a_large_kernel_has_the_values_of_its_seed(monkeypatch, distribution):
-    hidden = layers.Conv2DTranspose(4, 4, strides=2, activation="relu")
-    model = keras.Sequential([keras.Input((4, 4, 3)), hidden, layers.Dense(3)])
-    draws = []
-    for large in (1, 2**20, 1):
-        monkeypatch.setattr(_stacks, "_LARGE", large)
-        reinitialize(model, seed=3, distribution=distribution)
-        draws.append(weights(model))
-    assert equal(draws[0], draws[2])
-    for first, second in zip(*draws[:2], strict=True):
-        np.testing.assert_allclose(first, second, rtol=1e-6, atol=1e-7)
-
-
 def test_a_scale_beyond_all_floats_is_an_error_that_names_the_kernel():
     model = mlp(width=1)
     before = weights(model)
@@ -942,14 +928,15 @@ def test_bad_input_is_refused_by_name(build, options, error, message):
 @pytest.mark.parametrize("distribution", [*DISTRIBUTIONS, "stable"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_the_largest_kernels_are_those_of_the_initializer(distribution, strides):
-    """To the last bit, although they are drawn another way, in less memory."""
+    """Although they are drawn another way, in less memory."""
     alpha = {"alpha": 1.5} if distribution == "stable" else {}
     initializer = kf.FracLinear(s=1.0, distribution=distribution, seed=11, **alpha)
     layer = keras.layers.Conv2DTranspose(1024, 1, strides, kernel_initializer=initializer)
     layer.build((None, 4, 4, 1024))
     (site,) = sites_of(layer)
     expected = initializer(site.shape) * site.strides ** (1.0 / initializer.law.exponent)
-    values = drawn(site, initializer)
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(values), keras.ops.convert_to_numpy(expected)
-    )
+    values, again = drawn(site, initializer), drawn(site, initializer)
+    assert equal([array(values)], [array(again)])
+    np.testing.assert_allclose(array(values), array(expected), rtol=2e-7, atol=1e-8)
+    if strides == 1 or keras.backend.backend() != "tensorflow":  # whose graph merges two factors
+        assert equal([array(values)], [array(expected)])
