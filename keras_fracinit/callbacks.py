@@ -21,7 +21,7 @@ from keras_fracinit._validation import (
     check_several,
     check_type,
 )
-from keras_fracinit.estimators import KINDS
+from keras_fracinit.estimators import check_kind
 from keras_fracinit.models import QUANTITIES, Measurement, Request
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         layers: Names or paths of layers, or patterns of them such as "block_1/*"; the variables and
             inner layers of those named are included. All by default.
         kind: "norm" (default), or "unit" to take every unit of every sample for itself,
-            `m_s = (mean |A_j|^s)^(1/s)`.
+            `m_s = (mean |A_j|^s)^(1/s)`; or a number alpha in (0, 2) for the l_alpha norm in place
+            of the Euclidean one, which layers of alpha-stable weights keep.
         training: False (default) measures the network as it is used, True as it is trained, with
             dropout and random slopes: the law that an initializer with `dropout` is made for.
         tail_index: Whether Hill's estimate of the tail index is recorded too, from the square root
@@ -127,7 +128,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         *,
         every: int | str = "epoch",
         layers: Sequence[str] | None = None,
-        kind: str = "norm",
+        kind: str | float = "norm",
         training: bool = False,
         tail_index: bool = False,
         to_logs: bool | str = True,
@@ -143,7 +144,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         self.request = Request(
             quantities=_distinct(check_choice("quantities", q, QUANTITIES) for q in quantities),
             orders=_distinct(map(check_order, check_several("orders", orders))),
-            kind=check_choice("kind", kind, KINDS),
+            kind=check_kind(kind),
             layers=layers,
             training=check_type("training", training, bool),
             tail_index=check_type("tail_index", tail_index, bool),

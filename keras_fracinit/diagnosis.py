@@ -47,6 +47,8 @@ class LayerDiagnosis:
             zero: 2 is He's. nan where there is no law, or the scale is above that of order 0.
         order_censored: Whether that is but a lower bound, as in a `Change`.
         tail_index: Hill's estimate, from the weights.
+        alpha: The tail index that their initializer draws: 2 but for stable weights, for which the
+            table puts it beside the estimate.
         walk: The number of the stretch over which theory follows, from 1; 0 where it does not.
         predicted: The size that theory gives these weights from the start of the walk on; nan from
             the first smooth activation on, behind which it depends on the size before.
@@ -69,6 +71,7 @@ class LayerDiagnosis:
     effective_order: float = math.nan
     order_censored: bool = False
     tail_index: float = math.nan
+    alpha: float = 2.0
     walk: int = 0
     predicted: float = math.nan
     low: float = math.nan
@@ -248,7 +251,11 @@ def _layer(
     if kernels := kernels_in(output.layer, known):
         item = kernels[-1]  # of a separable convolution the pointwise one
         site = item.kernel.site
-        facts = {"kind": site.reader.kind, "tail_index": item.values.tail_index}
+        facts = {
+            "kind": site.reader.kind,
+            "tail_index": item.values.tail_index,
+            "alpha": getattr(site.initializer, "alpha", None) or 2.0,
+        }
         if item.law is not None:
             order, censored = order_kept(item.scale, site.width, item.gain)
             facts |= {"law": str(item.law), "effective_order": order, "order_censored": censored}
@@ -286,7 +293,7 @@ def _cells(layer: LayerDiagnosis) -> list[str]:
         f"{layer.dead_inputs:.0%}",
         "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",
         order,
-        number(layer.tail_index, 3),
+        number(layer.tail_index, 3) + (f" ({layer.alpha:g})" if layer.alpha < 2.0 else ""),
         number(layer.size, 3),
         number(layer.predicted, 3),
         band,

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,7 +71,7 @@ class TailIndex(NamedTuple):
 
 
 @_silent
-def s_scale(samples: npt.ArrayLike, s: float, kind: str = "norm") -> Estimate:
+def s_scale(samples: npt.ArrayLike, s: float, kind: str | float = "norm") -> Estimate:
     """The s-scale of a signal: `m_s = (mean r^s)^(1/s)`, and `m_0 = exp(mean log r)`.
 
     It is what an initializer of order s keeps from layer to layer, comparable across widths, layers
@@ -81,7 +82,9 @@ def s_scale(samples: npt.ArrayLike, s: float, kind: str = "norm") -> Estimate:
         samples: An array of numbers, samples x ... x units; a vector is read as samples of one
             unit.
         s: The order of the moment, 0 <= s <= 2.
-        kind: "norm" (default) for `r = |A|/sqrt(units)`, "unit" for `r = |A_j|`.
+        kind: "norm" (default) for `r = |A|/sqrt(units)`, "unit" for `r = |A_j|`, or a number alpha
+            in (0, 2) for the l_alpha norm, `r = (mean |A_j|^alpha)^(1/alpha)`: what layers of
+            alpha-stable weights keep.
 
     Returns:
         A named tuple `(value, stderr)`, in the unit of the samples. The standard error is that of
@@ -105,7 +108,7 @@ def s_scale(samples: npt.ArrayLike, s: float, kind: str = "norm") -> Estimate:
 
 
 @_silent
-def log_norm(samples: npt.ArrayLike, kind: str = "norm") -> LogNormEstimate:
+def log_norm(samples: npt.ArrayLike, kind: str | float = "norm") -> LogNormEstimate:
     """Mean and variance of the log-norm of a signal, and the share of samples that are zero.
 
     Args:
@@ -133,7 +136,9 @@ def log_norm(samples: npt.ArrayLike, kind: str = "norm") -> LogNormEstimate:
 
 
 @_silent
-def tail_index(samples: npt.ArrayLike, k: int | None = None, kind: str = "norm") -> TailIndex:
+def tail_index(
+    samples: npt.ArrayLike, k: int | None = None, kind: str | float = "norm"
+) -> TailIndex:
     """Hill's estimator of alpha, where `P(r > x) ~ c x^-alpha`.
 
     With `x_1 >= x_2 >= ...` the ordered samples, `1/alpha = (1/k) sum log(x_i/x_(k+1))` over the k
@@ -227,7 +232,19 @@ def statistics_of(orders: Sequence[float], tail_index: bool) -> list[tuple[str, 
     return [*(("s_scale", order) for order in orders), *((name, None) for name in names)]
 
 
-def scaled_norms(signal: Any, kind: str, xp: Any) -> Any:
+def check_kind(kind: Any) -> Any:
+    """The norm that statistics are of."""
+    if isinstance(kind, str) or not isinstance(kind, Real) or isinstance(kind, bool):
+        return check_choice("kind", kind, KINDS)
+    if not 0.0 < float(kind) < 2.0:
+        raise ValueError(
+            "`kind` must be 'norm', 'unit', or a number alpha in (0, 2) for the l_alpha norm. "
+            f"Received: kind={kind}"
+        )
+    return float(kind)
+
+
+def scaled_norms(signal: Any, kind: Any, xp: Any) -> Any:
     """The scaled norms r of a signal, `(positions, samples)`.
 
     Samples come last because that is the longer axis where there are no positions, and sums over a
@@ -242,7 +259,11 @@ def scaled_norms(signal: Any, kind: str, xp: Any) -> Any:
         # The square of 1e20 is no float32 and that of 1e-23 is zero: a signal that explodes or
         # vanishes is what this is here to see.
         scale = xp.clip(xp.max(magnitudes, axis=-1), *_DIVISORS)
-        norms = scale * xp.sqrt(xp.mean(xp.square(signal / scale[..., None]), axis=-1))
+        if isinstance(kind, str):
+            norms = scale * xp.sqrt(xp.mean(xp.square(signal / scale[..., None]), axis=-1))
+        else:
+            powers = xp.power(magnitudes / scale[..., None], kind)
+            norms = scale * xp.power(xp.mean(powers, axis=-1), 1.0 / kind)
     if len(norms.shape) == 1:
         return norms[None]
     return xp.transpose(xp.reshape(norms, (norms.shape[0], -1)))
@@ -317,8 +338,8 @@ def _tail_size(size: int) -> int:
     return min(math.isqrt(size), size - 1)
 
 
-def _norms(samples: npt.ArrayLike, kind: str) -> npt.NDArray[np.float64]:
-    check_choice("kind", kind, KINDS)
+def _norms(samples: npt.ArrayLike, kind: str | float) -> npt.NDArray[np.float64]:
+    kind = check_kind(kind)
     array = np.asarray(samples)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"`samples` must hold real numbers. Received: dtype {array.dtype}")

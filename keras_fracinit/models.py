@@ -49,7 +49,7 @@ class Request:
 
     quantities: tuple[str, ...] = ("activations",)
     orders: tuple[float, ...] = (0.5, 1.0, 2.0)
-    kind: str = "norm"
+    kind: str | float = "norm"
     layers: tuple[str, ...] | None = None
     training: bool = False
     tail_index: bool = False
@@ -203,7 +203,7 @@ class Measurement:
         pairs = [xp.stack(statistics[key], axis=-1) for key in self.request.columns]
         return xp.stack(pairs, axis=1)
 
-    def _norms_of(self, tensor: Any, kind: str) -> Any:
+    def _norms_of(self, tensor: Any, kind: Any) -> Any:
         """In float32: 300 squared is no float16."""
         tensor = ops.cast(tensor, "float32")
         return scaled_norms(

@@ -185,3 +185,18 @@ def test_log_slope():
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.2, 1.9])
+def test_the_kind_of_a_number_is_the_norm_of_that_exponent(alpha):
+    samples = np.random.default_rng(0).normal(size=(50, 7))
+    r = (np.abs(samples) ** alpha).mean(axis=1) ** (1.0 / alpha)
+    assert s_scale(samples, 0.7, kind=alpha).value == pytest.approx((r**0.7).mean() ** (1 / 0.7))
+    huge = s_scale(1e150 * samples, 0.7, kind=alpha).value
+    assert huge == pytest.approx(1e150 * s_scale(samples, 0.7, kind=alpha).value)
+
+
+@pytest.mark.parametrize("kind", [0.0, 2.0, -1.0, math.nan])
+def test_a_norm_of_another_exponent_is_refused(kind):
+    with pytest.raises(ValueError, match=r"`kind` must be .*Received: kind="):
+        s_scale(np.ones((3, 3)), 1.0, kind=kind)

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_fracinit import FracActivation, FracLinear, FracReLU, gain, initializer_for
+from keras_fracinit import (
+    FracActivation,
+    FracLinear,
+    FracReLU,
+    MomentLogger,
+    diagnose,
+    gain,
+    initializer_for,
+)
 from keras_fracinit.laws import Dropout, Linear, ReLU
 from keras_fracinit.planning import plan, reinitialize
 from keras_fracinit.stable import Stable
@@ -113,3 +121,30 @@ def test_a_model_of_stable_weights_is_drawn_anew_as_such():
         assert share == pytest.approx(0.5, abs=4.0 * 0.5 / math.sqrt(drawn.size))
     with pytest.raises(ValueError, match="`s` must be below `alpha`"):
         plan(model, s=1.5)
+
+
+def test_the_callback_and_the_diagnosis_know_stable_weights():
+    alpha, width, depth = 1.5, 64, 5
+    options = {"s": 1.0, "distribution": "stable", "alpha": alpha}
+    hidden = [
+        keras.layers.Dense(
+            width, "leaky_relu", kernel_initializer=initializer_for("leaky_relu", seed=i, **options)
+        )
+        for i in range(depth)
+    ]
+    model = keras.Sequential([keras.Input((width,)), *hidden])
+    x = np.random.default_rng(0).normal(size=(64, width)).astype("float32")
+    layers = [layer for layer in diagnose(model, x) if layer.kind]
+    assert [layer.alpha for layer in layers] == [alpha] * depth
+    assert all(1.2 < layer.tail_index < 1.9 for layer in layers)
+    assert "(1.5)" in str(diagnose(model, x))
+    logger = MomentLogger(x, orders=(1.0,), kind=alpha)
+    model.compile("sgd", "mse", jit_compile=False)
+    model.fit(x, x, epochs=1, verbose=0, batch_size=64, callbacks=[logger])
+    signal = keras.ops.convert_to_numpy(x)
+    for layer in hidden:
+        signal = keras.ops.convert_to_numpy(layer(signal))
+    norms = (np.abs(signal) ** alpha).mean(axis=1) ** (1.0 / alpha)
+    frame = logger.history.query("statistic == 's_scale'")
+    last = frame[frame.layer.str.contains(hidden[-1].name)].iloc[-1]
+    assert last.value == pytest.approx(norms.mean(), rel=1e-4)
