@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-from keras import ops, random
+from keras import backend, ops, random
 
 
 def sample_stable(shape: tuple[int, ...], dtype: str, alpha: float, scale: float, seed: Any) -> Any:
@@ -21,7 +21,7 @@ def sample_stable(shape: tuple[int, ...], dtype: str, alpha: float, scale: float
     drawn = "float32" if dtype in ("float16", "bfloat16") else dtype
     uniform = random.uniform((2, *shape), dtype=drawn, seed=seed)
     # The ends are clipped: rounded to float32, pi/2 lies above pi/2, where the cosine is negative.
-    end = _end(drawn)
+    end = _end(backend.standardize_dtype(uniform.dtype))  # JAX may have no float64
     u = ops.clip(math.pi * (uniform[0] - 0.5), -end, end)
     e = -ops.log1p(-uniform[1])
     turned = ops.power(e / ops.cos((alpha - 1.0) * u), 1.0 - 1.0 / alpha)
