@@ -93,7 +93,7 @@ class Stable(Law):
     >>> from keras_fracinit.laws import ReLU
     >>> from keras_fracinit.stable import Stable
     >>> round(gain(Stable(ReLU(), alpha=1.5), s=1, width=64), 6)
-    0.427066
+    0.506555
 
     Source: `keras_fracinit.stable`.
     """
