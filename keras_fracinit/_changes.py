@@ -187,7 +187,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         stddev_before=before,
         note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
     )
-    if law is not None and change.distribution != "stable":
+    if law is not None and kernel.normal:
         kept = order_kept(law, site.width, site.fan_in * before**2)
         change = replace(change, order_before=kept.order, order_censored=kept.censored)
     order = options.order(site.path, depth)

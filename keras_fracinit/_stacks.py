@@ -111,6 +111,11 @@ class Kernel:
     alone: bool = True
 
     @property
+    def normal(self) -> bool:
+        """Whether the values tell what they keep by their root mean square: stable ones do not."""
+        return self.distribution != "stable"
+
+    @property
     def law(self) -> Law | None:
         """The law that its scale is for; None if it cannot be scaled."""
         return None if self.reason else self.meeting.scales(training=False)

@@ -36,7 +36,7 @@ from keras_fracinit._kernels import Site
 from keras_fracinit._observing import Output
 from keras_fracinit._operating_point import point_mass_of
 from keras_fracinit._recording import LOOPS
-from keras_fracinit._stacks import Kernel
+from keras_fracinit._stacks import Kernel, Meeting
 from keras_fracinit._units import AVERAGES, NORMALIZATIONS
 from keras_fracinit._values import Values
 from keras_fracinit.laws import Law
@@ -141,7 +141,8 @@ def known_kernels(kernels: Sequence[Kernel], values: Sequence[Values], training:
     """By the id of a layer, its kernels: what `walks_of` looks up."""
     known: dict[int, list[Known]] = {}
     for kernel, found in zip(kernels, values, strict=True):
-        laws = kernel.meeting.acts(training), kernel.meeting.scales(training)
+        meeting = kernel.meeting if kernel.normal else Meeting()
+        laws = meeting.acts(training), meeting.scales(training)
         known.setdefault(id(kernel.site.layer), []).append(Known(kernel, *laws, found))
     return known
 
