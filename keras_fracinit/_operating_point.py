@@ -20,8 +20,6 @@ def point_mass_of(law: Law | None) -> PointMass | None:
 
 def check_every_size(law: Law, what: str) -> Law:
     """Refuses the law of a smooth activation for what needs one that holds at every size."""
-    if law.exponent != 2.0:
-        raise ValueError(f"Weights must be normal, not stable, where {what}. Received: {law}")
     if (found := point_mass_of(law)) is not None:
         raise ValueError(
             "`activation` must be positively homogeneous, phi(c u) = c phi(u) for c > 0: the law "

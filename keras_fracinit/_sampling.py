@@ -24,9 +24,13 @@ def sample_stable(shape: tuple[int, ...], dtype: str, alpha: float, scale: float
     end = _end(backend.standardize_dtype(uniform.dtype))  # JAX may have no float64
     u = ops.clip(math.pi * (uniform[0] - 0.5), -end, end)
     e = -ops.log1p(-uniform[1])
-    turned = ops.power(e / ops.cos((alpha - 1.0) * u), 1.0 - 1.0 / alpha)
-    z = ops.sin(alpha * u) * ops.power(ops.cos(u), -1.0 / alpha) * turned
-    return ops.cast(scale * z, dtype)
+    return ops.cast(scale * stable_of(u, e, alpha, ops), dtype)
+
+
+def stable_of(u: Any, e: Any, alpha: float, xp: Any) -> Any:
+    """Z of U and E, by NumPy or the operations of Keras."""
+    turned = xp.power(e / xp.cos((alpha - 1.0) * u), 1.0 - 1.0 / alpha)
+    return xp.sin(alpha * u) * xp.power(xp.cos(u), -1.0 / alpha) * turned
 
 
 def _end(dtype: str) -> float:

@@ -11,7 +11,7 @@ import functools
 import math
 import random
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -20,7 +20,8 @@ import ml_dtypes
 from keras_fracinit import laws, moments, stable
 from keras_fracinit._fans import Fans, check_axes, check_shape, fans_of, split_axes
 from keras_fracinit._sampling import sample_stable
-from keras_fracinit._validation import check_choice, check_integer, check_order, check_real
+from keras_fracinit._validation import check_choice, check_integer, check_real
+from keras_fracinit.activations import parameters_of
 
 MODES = ("fan_in", "fan_out")
 DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal")
@@ -83,10 +84,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         output_axes: Sequence[int] | None = None,
         alpha: float | None = None,
     ) -> None:
-        s = check_order(s)
         check_choice("mode", mode, MODES)
         check_choice("distribution", distribution, (*DISTRIBUTIONS, "stable"))
-        check_choice("method", method, moments.METHODS)
         dropout = check_real("dropout", dropout)
         law = laws.Dropout(self._law, dropout) if dropout else self._law
         if (alpha is None) == (distribution == "stable"):
@@ -94,6 +93,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
                 "`alpha` must be given with `distribution='stable'`, and with no other. "
                 f"Received: alpha={alpha}, distribution={distribution!r}"
             )
+        weights = law if alpha is None else stable.Stable(law, alpha)
+        self.law, self.s = moments.checked(weights, s, method)
         input_axes, output_axes = check_axes(input_axes, output_axes)
         super().__init__(
             scale=1.0 / law.mean,  # what the gain tends to as the width grows
@@ -107,21 +108,10 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             # into a clone: layers that share the instance would get equal kernels, and the theory
             # of independent layers would be void.
             self.seed = None
-        self.s = s
         self.distribution = distribution
         self.dropout = dropout
         self.method = method
-        self.alpha = alpha
-        self.law = law
-        if alpha is not None:
-            self.law = stable.Stable(law, alpha)
-            self.alpha = self.law.alpha
-            self.law.check_order(s)
-        if alpha is not None and method != "exact":
-            raise ValueError(
-                "`method` must be 'exact' for stable weights: they have no expansion in 1/d. "
-                f"Received: method={method!r}"
-            )
+        self.alpha = None if alpha is None else self.law.exponent
 
     def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
         shape, dtype = check_shape(shape), _check_dtype(dtype)
@@ -186,7 +176,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
 
     def get_config(self) -> dict[str, Any]:
         return {
-            **asdict(self._law),  # type: ignore[call-overload]  # every law is a dataclass
+            **parameters_of(self._law),
             "s": self.s,
             "mode": self.mode,
             "distribution": self.distribution,

@@ -177,8 +177,15 @@ def _log_norm(law: Law, s: float, width: int, method: str) -> LogNorm:
     return LogNorm((log_gain - first) / law.exponent, variance / law.exponent**2)
 
 
-def _checked(law: object, s: object) -> tuple[Law, float]:
+def checked(law: object, s: object, method: str) -> tuple[Law, float]:
+    """The law and the order, which fit each other and the method."""
+    check_choice("method", method, METHODS)
     found = law_of(law)
+    if method != "exact" and found.exponent != 2.0:
+        raise ValueError(
+            "`method` must be 'exact' for stable weights: they have no expansion in 1/d. "
+            f"Received: method={method!r}"
+        )
     return found, found.check_order(s)
 
 
@@ -236,8 +243,7 @@ def gain(law: object, s: float, width: int, method: str = "exact") -> float:
 
     Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
     """
-    check_choice("method", method, METHODS)
-    return _gain(*_checked(law, s), check_width(width), method)
+    return _gain(*checked(law, s, method), check_width(width), method)
 
 
 def log_norm(law: object, s: float, width: int, method: str = "exact") -> LogNorm:
@@ -272,8 +278,7 @@ def log_norm(law: object, s: float, width: int, method: str = "exact") -> LogNor
 
     Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
     """
-    check_choice("method", method, METHODS)
-    return _log_norm(*_checked(law, s), check_width(width), method)
+    return _log_norm(*checked(law, s, method), check_width(width), method)
 
 
 def death_probability(law: object, width: int) -> float:

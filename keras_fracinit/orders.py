@@ -79,7 +79,7 @@ def log_moment(law: object, order: float, width: int) -> float:
     >>> round(math.exp(log_moment("linear", order=4, width=3)), 9)  # d (d + 2)
     15.0
     """
-    found, d, p = _normal(law), check_width(width), 0.5 * check_power(order)
+    found, d, p = normal_law_of(law), check_width(width), 0.5 * check_power(order)
     log_w = log_survival(found, d)
     return log_w + p * (math.log(d * found.mean) - log_w + _log_mean_power(found, d, p))
 
@@ -129,7 +129,7 @@ def effective_order(
 
     Source: theory of `keras_fracinit.gain`.
     """
-    found, d = _normal(law), check_width(width)
+    found, d = normal_law_of(law), check_width(width)
     if (gain is None) == (stddev is None) or (stddev is None) != (fan_in is None):
         raise ValueError(
             "Exactly one of `gain` and `stddev` must be given, `stddev` together with `fan_in`. "
@@ -142,7 +142,7 @@ def effective_order(
     return common_order((Layer(found, d, scale),))
 
 
-def _normal(law: object) -> Law:
+def normal_law_of(law: object) -> Law:
     """The law of a layer of normal weights, of which alone all moments are finite."""
     found = law_of(law)
     if found.exponent != 2.0:

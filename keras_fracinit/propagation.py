@@ -34,9 +34,9 @@ from keras_fracinit._correlation import (
 from keras_fracinit._operating_point import check_every_size
 from keras_fracinit._spectrum import Spectrum, spectrum
 from keras_fracinit._validation import check_choice, check_real, check_several, check_width
-from keras_fracinit.laws import Dropout, law_of
+from keras_fracinit.laws import Dropout
 from keras_fracinit.moments import log_survival
-from keras_fracinit.orders import Layer, check_gain, common_order, log_moment
+from keras_fracinit.orders import Layer, check_gain, common_order, log_moment, normal_law_of
 
 __all__ = ["Collapse", "Layer", "Propagation", "correlation_map", "propagate"]
 
@@ -285,7 +285,9 @@ def propagate(
         )
     rates = _per_layer("dropout", dropout, depth)
     laws = [
-        check_every_size(law_of(name), "a stack of its layers is no product of independent factors")
+        check_every_size(
+            normal_law_of(name), "a stack of its layers is no product of independent factors"
+        )
         for name in _per_layer("activation", activation, depth)
     ]
     found = [Dropout(law, rate) if rate else law for law, rate in zip(laws, rates, strict=True)]

@@ -29,7 +29,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
@@ -136,6 +136,20 @@ CURVES = {
 NAMES = tuple(CURVES)
 
 
+def transform(t: Array, masses: Iterable[tuple[Array, Array]], at_zero: float = 0.0) -> Laplace:
+    """The transform of a sum of point masses, given by weights and places, and one at 0."""
+    psi, complement, decay = np.full_like(t, at_zero), np.zeros_like(t), np.zeros_like(t)
+    for weights, q in masses:
+        exponent = np.multiply.outer(-t, q)
+        alive = np.exp(exponent)
+        psi = psi + alive @ weights
+        complement = complement - np.expm1(exponent) @ weights
+        decay = decay + alive @ (weights * q)
+    # Where q stays away from 0 both vanish for large t, and their logarithms are taken.
+    psi, decay = (np.where(np.abs(x) < _TINY, _TINY, x) for x in (psi, decay))
+    return Laplace(psi, complement, decay)
+
+
 class _Summary(NamedTuple):
     """What the sums over the nodes give once and for all."""
 
@@ -198,13 +212,7 @@ class PointMass(Law):
 
     def laplace(self, t: Array) -> Laplace:
         values, _ = self.curve()
-        q, w = np.square(values).ravel(), _WEIGHTS.ravel()
-        exponent = np.multiply.outer(-t, q)
-        alive = np.exp(exponent)
-        psi, decay = alive @ w, alive @ (w * q)
-        # Where q stays away from 0 both vanish for large t, and their logarithms are taken.
-        psi, decay = (np.where(np.abs(x) < _TINY, _TINY, x) for x in (psi, decay))
-        return Laplace(psi, -np.expm1(exponent) @ w, decay)
+        return transform(t, [(_WEIGHTS.ravel(), np.square(values).ravel())])
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         self._refuse("heavy-tailed weights, which look at the activation far out,")

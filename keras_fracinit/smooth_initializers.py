@@ -10,7 +10,7 @@ import keras
 
 from keras_fracinit import smooth
 from keras_fracinit._operating_point import caveat_of
-from keras_fracinit.activations import law_of, parameters_of
+from keras_fracinit.activations import law_of
 from keras_fracinit.initializers import LayerScale, _FracInitializer
 
 
@@ -110,11 +110,6 @@ class FracActivation(_FracInitializer):
             length_slope=self._law.length_slope,
             gradient_factor=self._law.gradient_factor,
         )
-
-    def get_config(self) -> dict[str, Any]:
-        config, fields = super().get_config(), asdict(self._law)  # type: ignore[call-overload]
-        # The law of a function holds its values besides, which its name is enough to find again.
-        return parameters_of(self._law) | {k: v for k, v in config.items() if k not in fields}
 
 
 def smooth_law_of(activation: Any) -> smooth.PointMass:

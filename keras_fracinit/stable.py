@@ -35,6 +35,7 @@ import numpy as np
 
 from keras_fracinit._validation import check_order, check_real
 from keras_fracinit.laws import Array, Laplace, Law
+from keras_fracinit.smooth import transform
 
 # z from exp(-61) to exp(105), what a layer of 10^7 units at alpha near 1 may ask for.
 _FIRST, _LAST, _STEP = -60.0, 150.0, 0.125
@@ -120,10 +121,7 @@ class Stable(Law):
 
     @property
     def mean_square(self) -> float:
-        raise ValueError(
-            "There is no expansion for stable weights, whose squares have no mean: "
-            '`method` must be "exact". Received: method="asymptotic"'
-        )
+        return math.inf  # or, of a bounded activation, of no use: there is no expansion
 
     @property
     def alive(self) -> float:
@@ -148,18 +146,11 @@ class Stable(Law):
 
     def size(self, width: int) -> float:
         """Where `P(q > 1/t)` is about 1/width: the sum is made by its largest terms."""
-        return self.mean if math.isfinite(self.mean) else _size(self, width)
+        mean = self.mean
+        return mean if math.isfinite(mean) else _size(self, width)
 
     def laplace(self, t: Array) -> Laplace:
-        psi, complement, decay = np.full_like(t, 1.0 - self.alive), np.zeros_like(t), 0.0 * t
-        for weights, q in _masses(self):
-            exponent = np.multiply.outer(-t, q)
-            alive = np.exp(exponent)
-            psi = psi + alive @ weights
-            complement = complement - np.expm1(exponent) @ weights
-            decay = decay + alive @ (weights * q)
-        tiny = 1e-300  # where q stays away from 0 both vanish, and their logarithms are taken
-        return Laplace(np.maximum(psi, tiny), complement, np.maximum(decay, tiny))
+        return transform(t, _masses(self), at_zero=1.0 - self.alive)
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         return self.law.magnitudes(z)

@@ -19,6 +19,7 @@ from scipy.special import ndtr, ndtri
 
 from _learning.networks import ACTIVATIONS, CLASSES, Array, Cell, Network, is_smooth
 from keras_fracinit import FracActivation, FracLinear, gain, initializer_for, laws
+from keras_fracinit._sampling import stable_of
 from keras_fracinit.stable import Stable
 
 
@@ -165,15 +166,10 @@ def smooth_of_order(s: float) -> Method:
 
 
 def stable_numbers(normals: Array, exponentials: Array, alpha: float) -> Array:
-    """Standard symmetric alpha-stable, `E exp(itZ) = exp(-|t|^alpha)`.
-
-    Source: J. M. Chambers, C. L. Mallows and B. W. Stuck, "A method for simulating stable random
-    variables", JASA 71 (1976).
-    """
+    """Standard symmetric alpha-stable, `E exp(itZ) = exp(-|t|^alpha)`."""
     half = 0.5 * math.pi
     u = np.clip(math.pi * (ndtr(normals.astype("float64")) - 0.5), -half + 1e-12, half - 1e-12)
-    ratio = np.cos((1.0 - alpha) * u) / exponentials
-    return np.sin(alpha * u) / np.cos(u) ** (1.0 / alpha) * ratio ** ((1.0 - alpha) / alpha)
+    return np.asarray(stable_of(u, exponentials, alpha, np))
 
 
 def stable(alpha: float, s: float = 1.0) -> Method:
