@@ -23,7 +23,7 @@ from keras_fracinit._values import pieces, root_mean_square
 from keras_fracinit.initializers import DISTRIBUTIONS
 from keras_fracinit.orders import effective_order
 
-_IN_MEMORY = 2**24  # bytes
+_IN_MEMORY = 2**20  # bytes
 _ROUNDING = 1e-9  # of a gain
 Orders = float | Mapping[str, float] | Callable[[float], float]
 

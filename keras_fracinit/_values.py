@@ -53,8 +53,17 @@ def _pieces(variable: Any) -> Iterator[npt.NDArray[np.float64]]:
 
 def pieces(variable: Any) -> Iterator[npt.NDArray[Any]]:
     """The values of a variable in the order of its axes, flat and in its own type."""
-    size = math.prod(variable.shape)
-    flat = variable if size <= _PIECE else ops.reshape(variable, (size,))
+    tensor, size = ops.convert_to_tensor(variable), math.prod(variable.shape)
+    # By rows, if they are shorter than a piece: to flatten a kernel takes a copy of it on JAX.
+    if not variable.shape or math.prod(variable.shape[1:]) > _PIECE:
+        tensor = ops.reshape(tensor, (size,))
+    shape = tuple(tensor.shape[1:])
+    row = math.prod(shape)
     for start in range(0, size, _PIECE):
-        piece = flat if size <= _PIECE else ops.slice(flat, (start,), (min(_PIECE, size - start),))
-        yield np.asarray(ops.convert_to_numpy(piece)).ravel()
+        end = min(start + _PIECE, size)
+        first, last = start // row, -(-end // row)
+        rows = tensor
+        if size > _PIECE:
+            rows = ops.slice(tensor, (first, *(0 for _ in shape)), (last - first, *shape))
+        values = np.asarray(ops.convert_to_numpy(rows)).ravel()
+        yield values[start - first * row : end - first * row]
