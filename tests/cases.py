@@ -1,6 +1,7 @@
-"""The table of cases: an initializer, the law it must follow, the layers it is meant for.
+"""The tables of cases: an initializer, the law it must follow, the layers it is meant for; and what
+its weights may be drawn from.
 
-A new law or initializer is covered by a new row.
+A new law or initializer is covered by a new row of one, a new distribution by one of the other.
 """
 
 from collections.abc import Callable
@@ -8,9 +9,13 @@ from dataclasses import dataclass, field
 
 import keras
 import numpy as np
+import pytest
+from scipy import stats
 
 import keras_fracinit as kf
 from keras_fracinit import laws
+from keras_fracinit.smooth import PointMass, Sampled, Smooth
+from keras_fracinit.stable import Stable
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,14 @@ class Case:
 
     def make(self, **options):
         return self.initializer(**{**self.options, **options})
+
+    def law_under(self, weights):
+        return Stable(self.law, weights["alpha"]) if "alpha" in weights else self.law
+
+
+@keras.saving.register_keras_serializable(package="tests")
+def bent(x):
+    return x / (1.0 + keras.ops.abs(x))
 
 
 def _dropped(activation, rate):
@@ -64,8 +77,64 @@ CASES = [
         _dropped(lambda: keras.layers.Activation("linear"), 0.4),
         {"dropout": 0.4},
     ),
+    *(
+        Case(
+            name,
+            kf.FracActivation,
+            Smooth(name),
+            lambda name=name: keras.layers.Activation(name),
+            {"activation": name},
+        )
+        for name in ("tanh", "gelu")
+    ),
+    Case(
+        "callable",
+        kf.FracActivation,
+        laws.law_of(bent),
+        lambda: keras.layers.Activation(bent),
+        {"activation": "tests>bent"},
+    ),
 ]
-CASE_IDS = [case.name for case in CASES]
+HOMOGENEOUS = [case for case in CASES if not isinstance(case.law, PointMass)]
+WEIGHTS = {
+    "untruncated_normal": {},
+    "truncated_normal": {},
+    "uniform": {},
+    "orthogonal": {},
+    "stable": {"alpha": 1.5},
+}
+
+
+def each(cases):
+    return pytest.mark.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+every_case = each(CASES)
+
+
+def drawn_from(*distributions):
+    """Every case, with weights of each of these distributions: as options of its initializer."""
+    rows = [
+        pytest.param(case, {"distribution": name, **WEIGHTS[name]}, id=f"{case.name}-{name}")
+        for case in CASES
+        for name in distributions
+        if not (name == "stable" and isinstance(case.law, Sampled))  # refused: unknown far out
+    ]
+    return pytest.mark.parametrize(("case", "weights"), rows)
+
+
+def assert_drawn_at(scale, kernel):
+    """The values of a kernel have the scale of its `LayerScale`, to five standard errors.
+
+    By their root mean square, with a kurtosis of at most 3, or for stable weights, which have none,
+    by the share that lies below the median of their size.
+    """
+    if scale.alpha == 2.0:
+        ratio = np.sqrt((kernel**2).mean()) / scale.stddev
+        assert abs(ratio - 1) < 5 / np.sqrt(2 * kernel.size)
+    else:
+        middle = stats.levy_stable.ppf(0.75, scale.alpha, 0.0) * scale.stddev
+        assert abs((np.abs(kernel) < middle).mean() - 0.5) < 5 * 0.5 / np.sqrt(kernel.size)
 
 
 def numpy(tensor):

@@ -8,14 +8,11 @@ import keras
 import mpmath as mp
 import numpy as np
 import pytest
-from cases import CASE_IDS, CASES, numpy
+from cases import WEIGHTS, drawn_from, every_case, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import gain, laws
 from keras_fracinit.smooth import Smooth
-
-DISTRIBUTIONS = ["untruncated_normal", "truncated_normal", "uniform", "orthogonal"]
-every_case = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
 
 # shape, axes, (fan_in, fan_out, width): fans as in Keras, width the number of output units.
 FANS = [
@@ -34,14 +31,16 @@ FANS = [
 
 @pytest.mark.parametrize(("shape", "axes", "fans"), FANS, ids=str)
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
-@every_case
-def test_stddev_is_the_gain_over_the_right_fan(case, mode, shape, axes, fans):
-    scale = case.make(s=0.8, mode=mode, **axes).describe(shape)
+@drawn_from("untruncated_normal", "stable")
+def test_stddev_is_the_gain_over_the_right_fan(case, weights, mode, shape, axes, fans):
+    scale = case.make(s=0.8, mode=mode, **weights, **axes).describe(shape)
     assert (scale.fan_in, scale.fan_out, scale.width) == fans
     fan = fans[0] if mode == "fan_in" else fans[1]
-    expected = gain(case.law, 0.8, fans[2])  # itself proven in test_moments
+    law = case.law_under(weights)
+    expected = gain(law, 0.8, fans[2])  # itself proven in test_moments and test_stable
     assert scale.gain == expected
-    assert scale.stddev == pytest.approx(math.sqrt(expected / fan), rel=1e-11)
+    assert scale.alpha == weights.get("alpha", 2.0)
+    assert scale.stddev == pytest.approx((expected / fan) ** (1 / scale.alpha), rel=1e-11)
 
 
 def test_stddev_is_the_papers_number():
@@ -51,12 +50,11 @@ def test_stddev_is_the_papers_number():
     assert scale.ratio == pytest.approx(math.sqrt(2.03982444920232 / 2), rel=1e-11)
 
 
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS[:3])
 @pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
 @pytest.mark.parametrize(("shape", "axes"), [row[:2] for row in FANS if row[0] != (6,)], ids=str)
-@every_case
-def test_gain_reaches_the_sampler_to_the_last_bit(case, shape, axes, mode, distribution):
-    options = {"mode": mode, "distribution": distribution, "seed": 7, **axes}
+@drawn_from("untruncated_normal", "truncated_normal", "uniform")
+def test_gain_reaches_the_sampler_to_the_last_bit(case, weights, shape, axes, mode):
+    options = {"mode": mode, "seed": 7, **weights, **axes}
     initializer = case.make(s=0.7, **options)
     twin = keras.initializers.VarianceScaling(initializer.describe(shape).gain, **options)
     np.testing.assert_array_equal(numpy(initializer(shape)), numpy(twin(shape)))
@@ -165,17 +163,16 @@ def test_describe_of_a_recurrent_kernel_sees_all_gates():
 # Seeds.
 
 
-@every_case
-def test_without_a_seed_every_call_draws_afresh(case):
-    for distribution in DISTRIBUTIONS:
-        initializer = case.make(distribution=distribution)
-        draws = [numpy(initializer((4, 4))) for _ in range(20)]
-        assert all((a != b).any() for a, b in itertools.combinations(draws, 2))
+@drawn_from(*WEIGHTS)
+def test_without_a_seed_every_call_draws_afresh(case, weights):
+    initializer = case.make(**weights)
+    draws = [numpy(initializer((4, 4))) for _ in range(20)]
+    assert all((a != b).any() for a, b in itertools.combinations(draws, 2))
 
 
-@every_case
-def test_twenty_layers_may_share_one_instance(case):
-    initializer = case.make()
+@drawn_from("untruncated_normal", "stable")
+def test_twenty_layers_may_share_one_instance(case, weights):
+    initializer = case.make(**weights)
     dense = [keras.layers.Dense(4, kernel_initializer=initializer) for _ in range(20)]
     einsum = [
         keras.layers.EinsumDense("ab,bc->ac", 4, kernel_initializer=initializer) for _ in range(20)
@@ -226,18 +223,18 @@ def test_query_and_key_of_attention_differ():
 # Configuration.
 
 
-@every_case
-def test_config_is_the_constructor(case):
+@drawn_from("uniform", "stable")
+def test_config_is_the_constructor(case, weights):
     options = {
         "s": 0.25,
         "mode": "fan_out",
-        "distribution": "uniform",
         "dropout": 0.1,
-        "method": "asymptotic",
+        "method": "exact" if "alpha" in weights else "asymptotic",
         "seed": 9,
         "input_axes": [0],
         "output_axes": [1],
         "alpha": None,
+        **weights,
     }
     slopes = {name: value for name, value in case.options.items() if name != "dropout"}
     initializer = case.initializer(**slopes, **options)

@@ -13,34 +13,35 @@ import math
 import keras
 import numpy as np
 import pytest
-from cases import CASE_IDS, CASES, numpy
+from cases import HOMOGENEOUS, each, every_case, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import gain, log_norm
 
 SIGMAS = 4.0
-every_case = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+every_homogeneous = each(HOMOGENEOUS)
 
 
-def inputs(count, width):
-    """Unit root mean square, so that the moment to be kept is exactly 1."""
+def size(x, s, alpha=2.0):
+    """The root mean square of each sample, or the mean of another power alpha, to the power s."""
+    return (np.abs(numpy(x)) ** alpha).mean(axis=-1) ** (s / alpha)
+
+
+def inputs(count, width, alpha=2.0):
+    """Of unit size, so that the moment to be kept is exactly 1."""
     x = np.random.default_rng(1).standard_normal((count, 1, width))
-    return (x / np.sqrt((x**2).mean(axis=-1, keepdims=True))).astype("float32")
-
-
-def size(x, s):
-    """The root mean square of each sample to the power s."""
-    return np.sqrt((numpy(x) ** 2).mean(axis=-1)) ** s
+    return (x / size(x, 1, alpha)[..., None]).astype("float32")
 
 
 def deviations(initializer, activation, s, widths, networks=12_000):
     """The s-moment after each layer, minus 1, in standard errors."""
-    x = inputs(networks, widths[0])
+    alpha = initializer.alpha or 2.0
+    x = inputs(networks, widths[0], alpha)
     result = []
     for width in widths[1:]:
         dense = keras.layers.EinsumDense("nbi,nio->nbo", (1, width), kernel_initializer=initializer)
         x = activation(dense(x), training=True)
-        sizes = size(x, s)
+        sizes = size(x, s, alpha)
         result.append((sizes.mean() - 1) / (sizes.std() / math.sqrt(networks)))
     return np.array(result)
 
@@ -53,7 +54,7 @@ def spread(law, s, widths):
 
 
 @pytest.mark.parametrize("s", [0.5, 1.0])
-@every_case
+@every_homogeneous
 def test_the_moment_is_kept_over_depth(case, s):
     widths = [16] * 7
     assert spread(case.law, s, widths) <= 1
@@ -61,13 +62,23 @@ def test_the_moment_is_kept_over_depth(case, s):
     assert np.abs(ours).max() < SIGMAS
 
 
-@every_case
+@every_homogeneous
 def test_the_same_test_catches_he(case):
     he = deviations(case.make(s=2.0, **SLICED), case.activation(), 1.0, [16] * 7)
     assert he.min() < -2 * SIGMAS
 
 
-@every_case
+@every_homogeneous
+def test_stable_layers_keep_it_in_the_norm_of_their_own(case):
+    # At s = 0.3: |y|^s has a variance only for s < alpha/2, and light tails only far below.
+    widths, stable = [16, 8, 16, 16], {"distribution": "stable", "alpha": 1.5, **SLICED}
+    ours = deviations(case.make(s=0.3, **stable), case.activation(), 0.3, widths)
+    assert np.abs(ours).max() < SIGMAS
+    other = deviations(case.make(s=0.6, **stable), case.activation(), 0.3, widths)
+    assert other.min() < -2 * SIGMAS
+
+
+@every_homogeneous
 def test_the_moment_is_kept_where_the_width_changes(case):
     widths = [64, 16, 128, 8]
     ours = deviations(case.make(s=1.0, **SLICED), case.activation(), 1.0, widths, 5000)

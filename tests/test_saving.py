@@ -4,23 +4,25 @@ import copy
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from cases import CASE_IDS, CASES, numpy
+from cases import drawn_from, numpy
 
 import keras_fracinit as kf
 
-every_case = pytest.mark.parametrize("case", CASES, ids=CASE_IDS)
+every_draw = drawn_from("untruncated_normal", "stable")
+TESTS = Path(__file__).parent
 seeds = pytest.mark.parametrize("seed", [None, 8])
 
 
-def model_of(case, seed=None):
+def model_of(case, weights, seed=None):
     return keras.Sequential(
         [
             keras.Input((6,)),
-            keras.layers.Dense(5, kernel_initializer=case.make(s=0.6, seed=seed)),
+            keras.layers.Dense(5, kernel_initializer=case.make(s=0.6, seed=seed, **weights)),
             case.activation(),
             keras.layers.EinsumDense(
                 "ab,bc->ac", 3, kernel_initializer=case.make(distribution="orthogonal", seed=seed)
@@ -39,9 +41,9 @@ def configs(model):
 
 @seeds
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@every_case
-def test_saved_models_reload(case, suffix, seed, tmp_path):
-    model = model_of(case, seed)
+@every_draw
+def test_saved_models_reload(case, weights, suffix, seed, tmp_path):
+    model = model_of(case, weights, seed)
     path = tmp_path / f"model{suffix}"
     model.save(path)
     loaded = keras.saving.load_model(path)
@@ -51,9 +53,9 @@ def test_saved_models_reload(case, suffix, seed, tmp_path):
 
 
 @seeds
-@every_case
-def test_json_and_clones(case, seed):
-    model = model_of(case, seed)
+@every_draw
+def test_json_and_clones(case, weights, seed):
+    model = model_of(case, weights, seed)
     for copied in (keras.models.model_from_json(model.to_json()), keras.models.clone_model(model)):
         assert configs(copied) == configs(model)
         same = (numpy(copied.layers[0].kernel) == numpy(model.layers[0].kernel)).all()
@@ -61,9 +63,9 @@ def test_json_and_clones(case, seed):
 
 
 @seeds
-@every_case
-def test_initializers_pickle_and_copy(case, seed):
-    initializer = case.make(s=0.3, seed=seed)
+@every_draw
+def test_initializers_pickle_and_copy(case, weights, seed):
+    initializer = case.make(s=0.3, seed=seed, **weights)
     for twin in (
         pickle.loads(pickle.dumps(initializer)),
         copy.deepcopy(initializer),
@@ -78,9 +80,9 @@ def test_initializers_pickle_and_copy(case, seed):
 
 
 @seeds
-@every_case
-def test_models_pickle_and_copy(case, seed):
-    model = model_of(case, seed)
+@every_draw
+def test_models_pickle_and_copy(case, weights, seed):
+    model = model_of(case, weights, seed)
     for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
         np.testing.assert_array_equal(numpy(twin(X)), numpy(model(X)))
 
@@ -89,11 +91,11 @@ def test_models_pickle_and_copy(case, seed):
     keras.backend.backend() == "torch",
     reason="Keras cannot export a SavedModel of any model from torch.",
 )
-@every_case
-def test_export_as_saved_model(case, tmp_path):
+@every_draw
+def test_export_as_saved_model(case, weights, tmp_path):
     import tensorflow as tf
 
-    model = model_of(case)
+    model = model_of(case, weights)
     model.export(str(tmp_path / "exported"), format="tf_saved_model", verbose=False)
     exported = tf.saved_model.load(str(tmp_path / "exported"))
     served = exported.serve(X)
@@ -102,6 +104,7 @@ def test_export_as_saved_model(case, tmp_path):
 
 FRESH = """
 import sys, numpy as np, keras, keras_fracinit
+import cases  # registers a function
 folder = sys.argv[1]
 x = np.load(folder + "/x.npy")
 for name in sys.argv[2:]:
@@ -113,11 +116,11 @@ for name in sys.argv[2:]:
 
 def test_saved_models_reload_in_a_fresh_process(tmp_path):
     np.save(tmp_path / "x.npy", X)
-    models = {case.name: model_of(case) for case in CASES}
+    models = {mark.id: model_of(*mark.values) for mark in every_draw.args[1]}
     for name, model in models.items():
         for suffix in (".keras", ".h5"):
             model.save(tmp_path / f"{name}{suffix}")
-    subprocess.run([sys.executable, "-c", FRESH, str(tmp_path), *models], check=True)
+    subprocess.run([sys.executable, "-c", FRESH, str(tmp_path), *models], check=True, cwd=TESTS)
     for name, model in models.items():
         for suffix in (".keras", ".h5"):
             loaded = np.load(tmp_path / f"{name}{suffix}.npy")

@@ -1,13 +1,11 @@
 """FracActivation: the scale it draws with, what it says of it, what it takes and refuses."""
 
-import copy
 import math
-import pickle
 
 import keras
 import numpy as np
 import pytest
-from cases import numpy
+from cases import bent, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import gain, laws
@@ -15,11 +13,6 @@ from keras_fracinit.smooth import CURVES, NAMES, Smooth
 from keras_fracinit.smooth_initializers import smooth_law_of
 
 every_activation = pytest.mark.parametrize("name", NAMES)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-def bent(x):
-    return x / (1.0 + keras.ops.abs(x))
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -209,23 +202,6 @@ def test_saved_models_reload(activation, seed, tmp_path):
             assert new.kernel_initializer.get_config() == old.kernel_initializer.get_config()
             assert new.kernel_initializer.law == old.kernel_initializer.law
     keras.models.model_from_json(model.to_json())
-
-
-@pytest.mark.parametrize("seed", [None, 8])
-@pytest.mark.parametrize("activation", EVERY)
-def test_initializers_pickle_and_copy(activation, seed):
-    initializer = kf.FracActivation(activation, 0.3, seed=seed)
-    for twin in (
-        pickle.loads(pickle.dumps(initializer)),
-        copy.deepcopy(initializer),
-        initializer.clone(),
-        keras.initializers.deserialize(keras.initializers.serialize(initializer)),
-    ):
-        assert type(twin) is kf.FracActivation
-        assert twin.get_config() == initializer.get_config()
-        assert twin.law == initializer.law
-        same = (numpy(twin((4, 4))) == numpy(initializer((4, 4)))).all()
-        assert same == (seed is not None)
 
 
 def test_attention_takes_it_where_keras_traces_the_model():
