@@ -20,7 +20,7 @@ from keras_fracinit._printing import number
 from keras_fracinit._stacks import Kernel, initializer_of, kernels_of
 from keras_fracinit._validation import check_choice, check_order, check_several, check_type
 from keras_fracinit._values import pieces, root_mean_square
-from keras_fracinit.initializers import DISTRIBUTIONS
+from keras_fracinit.initializers import check_weights
 from keras_fracinit.orders import effective_order
 
 _IN_MEMORY = 2**20  # bytes
@@ -43,9 +43,12 @@ class Change:
             the output, and where that is smooth of what its input came through.
         s: The order that is kept; nan if the variable stays as it is.
         distribution: What is drawn from.
-        gain: `fan_in * stddev^2`; nan if the variable stays as it is.
+        alpha: The tail index of stable weights; None for all others.
+        gain: `fan_in * stddev^2`, of stable weights `fan_in * stddev^alpha`; nan if the variable
+            stays as it is.
         stddev_before: Root mean square of the values that it has.
-        stddev: Standard deviation of the new ones; nan if the variable stays as it is.
+        stddev: Standard deviation of the new ones, of stable ones their scale; nan if the variable
+            stays as it is.
         order_before: The order that the values it has keep: 2 is He's, infinity zeros. nan where
             there is no law, or the scale is above that of order 0, so that all moments grow.
         order_censored: Whether `order_before` is but a lower bound: of a smooth activation no order
@@ -62,6 +65,7 @@ class Change:
     law: str = ""
     s: float = math.nan
     distribution: str = ""
+    alpha: float | None = None
     gain: float = math.nan
     stddev_before: float = math.nan
     stddev: float = math.nan
@@ -80,6 +84,7 @@ class Options:
     skip: Any
     include_frozen: bool
     distribution: str | None
+    alpha: float | None
     biases: str
     dropout: bool
 
@@ -97,8 +102,8 @@ class Options:
                 object.__setattr__(self, name, [check_type(name, p, str) for p in several])
         check_type("include_frozen", self.include_frozen, bool)
         check_type("dropout", self.dropout, bool)
-        if self.distribution is not None:
-            check_choice("distribution", self.distribution, DISTRIBUTIONS)
+        if self.distribution is not None or self.alpha is not None:
+            check_weights(self.distribution, self.alpha)
         check_choice("biases", self.biases, ("keep", "zero"))
 
     def order(self, path: str, depth: float) -> float | None:
@@ -149,8 +154,9 @@ class Step:
         if self.kernel is None:
             return ops.zeros(self.variable.shape, self.variable.dtype)
         change, site = self.change, self.kernel.site
+        weights = change.distribution, change.alpha
         try:
-            return drawn(site, initializer_of(site, self.law, change.s, change.distribution, seed))
+            return drawn(site, initializer_of(site, self.law, change.s, *weights, seed))
         except ValueError as error:
             raise ValueError(f"{change.path}: {error}") from error
 
@@ -176,6 +182,8 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
     site, meeting = kernel.site, kernel.meeting
     law = meeting.scales(options.dropout)
     before = root_mean_square(site.variable)
+    own = kernel.distribution, kernel.alpha
+    distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
     change = Change(
         path=site.path,
         kind=site.reader.kind,
@@ -183,7 +191,8 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         width=site.width,
         activation=meeting.activation,
         law=str(law or ""),
-        distribution=options.distribution or kernel.distribution,
+        distribution=distribution,
+        alpha=alpha,
         stddev_before=before,
         note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
     )
@@ -194,13 +203,19 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
     reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
     if reason or order is None:
         return Step(replace(change, skipped=reason), site.variable, position)
-    initializer = initializer_of(site, law, order, change.distribution, None)
     try:
+        initializer = initializer_of(site, law, order, distribution, alpha, None)
         scale = initializer.describe(site.shape)
     except ValueError as error:
         raise ValueError(f"{site.path}: {error}") from error
     stddev = scale.stddev * stretch(site, initializer)
-    change = replace(change, s=order, gain=scale.gain, stddev=stddev)
+    note = change.note
+    if alpha is not None and meeting.source is not None and point_mass_of(law) is None:
+        # Sums of stable numbers are made by the largest, so the linear gain falls as the width
+        # grows, while a smooth activation is exact at Z/sqrt(2).
+        size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
+        note += f", of stable weights at {size:.2g} of that size"
+    change = replace(change, s=order, gain=scale.gain, stddev=stddev, note=note)
     return Step(change, site.variable, position, kernel, law)
 
 

@@ -90,7 +90,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 
 
 def _reinitialize(arguments: argparse.Namespace) -> int:
-    names = ("s", "only", "skip", "include_frozen", "distribution", "biases", "dropout")
+    names = ("s", "only", "skip", "include_frozen", "distribution", "alpha", "biases", "dropout")
     options = {name: getattr(arguments, name) for name in names}
     Options(**options)  # before a large model is read
     if arguments.seed is not None:
@@ -238,6 +238,7 @@ def _add_reinitialize(commands: Any) -> None:
         choices=DISTRIBUTIONS,
         help="of the weights (default: that of each kernel's own initializer)",
     )
+    _add("--alpha", type=float, help="the tail index of stable weights, between 1 and 2")
     _add("--biases", choices=("keep", "zero"), default="keep", help="(default: %(default)s)")
     _add("--dropout", action="store_true", help="keep the moment in training mode, with dropout")
     _add("--dry-run", action="store_true", help="print the plan and write nothing")

@@ -111,9 +111,14 @@ class Kernel:
     alone: bool = True
 
     @property
+    def alpha(self) -> float | None:
+        """The tail index of its weights, if they are stable."""
+        return self.site.initializer.alpha if self.distribution == "stable" else None
+
+    @property
     def normal(self) -> bool:
         """Whether the values tell what they keep by their root mean square: stable ones do not."""
-        return self.distribution != "stable"
+        return self.alpha is None
 
     @property
     def law(self) -> Law | None:
@@ -139,7 +144,7 @@ class Kernel:
 
     def initializer(self, s: float, seed: int | None = None) -> Any:
         """What keeps the s-th moment through this layer, drawn as before."""
-        return initializer_of(self.site, self.law, s, self.distribution, seed)
+        return initializer_of(self.site, self.law, s, self.distribution, self.alpha, seed)
 
     def stddevs(self) -> tuple[float, float]:
         """Of a weight under the user's initializer and at s = 2; nan before the layer is built."""
@@ -162,13 +167,13 @@ class Kernel:
             setattr(self.site.layer, self.site.reader.initializer, initializer)
 
 
-def initializer_of(site: Site, law: Any, s: float, distribution: str, seed: int | None) -> Any:
+def initializer_of(
+    site: Site, law: Any, s: float, distribution: str, alpha: float | None, seed: int | None
+) -> Any:
     """The initializer of a kernel, with its axes where the shape does not show them."""
     inputs, outputs = site.axes
     options = {"input_axes": inputs, "output_axes": outputs} if inputs is not None else {}
-    if distribution == "stable":
-        options["alpha"] = site.initializer.alpha
-    return initializer_for(law, s, distribution=distribution, seed=seed, **options)
+    return initializer_for(law, s, distribution=distribution, alpha=alpha, seed=seed, **options)
 
 
 def kernels_of(model: Any) -> list[Kernel]:

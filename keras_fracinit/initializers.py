@@ -24,7 +24,7 @@ from keras_fracinit._validation import check_choice, check_integer, check_real
 from keras_fracinit.activations import parameters_of
 
 MODES = ("fan_in", "fan_out")
-DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal")
+DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal", "stable")
 
 
 @dataclass(frozen=True)
@@ -85,14 +85,9 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         alpha: float | None = None,
     ) -> None:
         check_choice("mode", mode, MODES)
-        check_choice("distribution", distribution, (*DISTRIBUTIONS, "stable"))
+        check_weights(distribution, alpha)
         dropout = check_real("dropout", dropout)
         law = laws.Dropout(self._law, dropout) if dropout else self._law
-        if (alpha is None) == (distribution == "stable"):
-            raise ValueError(
-                "`alpha` must be given with `distribution='stable'`, and with no other. "
-                f"Received: alpha={alpha}, distribution={distribution!r}"
-            )
         weights = law if alpha is None else stable.Stable(law, alpha)
         self.law, self.s = moments.checked(weights, s, method)
         input_axes, output_axes = check_axes(input_axes, output_axes)
@@ -196,8 +191,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         return gain
 
     def _stddev(self, gain: float, fans: Fans) -> float:
-        scale = gain / getattr(fans, self.mode)
-        return math.sqrt(scale) if self.alpha is None else float(scale ** (1.0 / self.alpha))
+        return float((gain / getattr(fans, self.mode)) ** (1.0 / self.law.exponent))
 
     def _orthogonal(
         self, shape: tuple[int, ...], dtype: str, fans: Fans, stddev: float, seed: Any
@@ -377,6 +371,18 @@ def _check_dtype(dtype: Any) -> str:
     if not keras.backend.is_float_dtype(name):
         raise ValueError(f"`dtype` must be a floating-point type. Received: dtype={dtype}")
     return name
+
+
+def check_weights(distribution: Any, alpha: Any) -> None:
+    """What weights are drawn from."""
+    check_choice("distribution", distribution, DISTRIBUTIONS)
+    if (alpha is None) == (distribution == "stable"):
+        raise ValueError(
+            "`alpha` must be given with `distribution='stable'`, and with no other. "
+            f"Received: alpha={alpha}, distribution={distribution!r}"
+        )
+    if alpha is not None:
+        stable.check_alpha(alpha)
 
 
 def _check_seed(seed: Any) -> Any:

@@ -84,6 +84,7 @@ def plan(
     skip: str | Sequence[str] | None = None,
     include_frozen: bool = False,
     distribution: str | None = None,
+    alpha: float | None = None,
     biases: str = "keep",
     dropout: bool = False,
 ) -> Plan:
@@ -113,6 +114,7 @@ def plan(
         skip: Patterns of those to leave as they are.
         include_frozen: Whether kernels of layers that are not trainable are drawn too.
         distribution: As for `FracReLU`. None (default) takes that of each kernel's own initializer.
+        alpha: The tail index of "stable" weights, between 1 and 2; required there, and only there.
         biases: "keep" (default), or "zero" to set the biases of the kernels that are drawn to zero.
         dropout: Whether dropout behind the activation enters the law. The moment is then kept in
             training mode, and shrinks at inference. False (default) keeps it at inference.
@@ -140,7 +142,7 @@ def plan(
 
     Source: theory of `keras_fracinit.gain`; fans: derived at the head of `_kernels.py`.
     """
-    options = Options(s, only, skip, include_frozen, distribution, biases, dropout)
+    options = Options(s, only, skip, include_frozen, distribution, alpha, biases, dropout)
     return Plan(tuple(step.change for step in steps_of(model, options)))
 
 
@@ -153,6 +155,7 @@ def reinitialize(
     skip: str | Sequence[str] | None = None,
     include_frozen: bool = False,
     distribution: str | None = None,
+    alpha: float | None = None,
     biases: str = "keep",
     dropout: bool = False,
     dry_run: bool = False,
@@ -174,7 +177,9 @@ def reinitialize(
         only: As for `plan`.
         skip: As for `plan`.
         include_frozen: As for `plan`.
-        distribution: As for `plan`.
+        distribution: As for `plan`. The initializers of the layers stay as they are, and `diagnose`
+            takes from them which weights are stable.
+        alpha: As for `plan`.
         biases: As for `plan`.
         dropout: As for `plan`.
         dry_run: Whether to return the plan and change nothing.
@@ -199,7 +204,7 @@ def reinitialize(
 
     Source: theory of `keras_fracinit.gain`.
     """
-    options = Options(s, only, skip, include_frozen, distribution, biases, dropout)
+    options = Options(s, only, skip, include_frozen, distribution, alpha, biases, dropout)
     check_type("dry_run", dry_run, bool)
     if seed is not None:
         seed = check_integer("seed", seed, 0, 2**32 - 1)

@@ -208,6 +208,10 @@ def test_the_new_file_holds_what_the_plan_says(folder, capsys):
     [
         ("", {}),
         ("--s 2 --distribution orthogonal", {"s": 2.0, "distribution": "orthogonal"}),
+        (
+            "--distribution stable --alpha 1.5",
+            {"distribution": "stable", "alpha": 1.5},
+        ),
         ("--only hidden_1* last --only hidden_2", {"only": ["hidden_1*", "last", "hidden_2"]}),
         ("--skip last", {"skip": "last"}),
         ("--biases zero --dropout", {"biases": "zero", "dropout": True}),
@@ -364,6 +368,8 @@ def test_a_link_stays_a_link(folder):
         ("--only nothing*", "`only` must hold names or paths of variables with kernels"),
         ("--skip hiden_1", "Did you mean 'hidden_1'"),
         ("--distribution cauchy", "argument --distribution: invalid choice: 'cauchy'"),
+        ("--distribution stable", "`alpha` must be given with `distribution='stable'`"),
+        ("--distribution stable --alpha 2", "`alpha` must lie between 1 and 2"),
         ("--biases none", "argument --biases: invalid choice: 'none'"),
         ("--import no_such_module", "`--import` must name a module that can be imported"),
         ("--unknown", "unrecognized arguments: --unknown"),

@@ -911,6 +911,10 @@ def test_nan_that_would_stay_is_refused_and_nan_that_would_not_is_cured():
         (mlp, {"only": 3}, TypeError, "`only` must be a sequence"),
         (mlp, {"include_frozen": 1}, TypeError, "`include_frozen` must be a bool"),
         (mlp, {"distribution": "cauchy"}, ValueError, "`distribution` must be one of"),
+        (mlp, {"distribution": "stable"}, ValueError, "`alpha` must be given with"),
+        (mlp, {"alpha": 1.5}, ValueError, "`distribution` must be one of .*distribution=None"),
+        (mlp, {"distribution": "uniform", "alpha": 1.5}, ValueError, "`alpha` must be given with"),
+        (mlp, {"distribution": "stable", "alpha": 2.0}, ValueError, "`alpha` must lie between"),
         (mlp, {"biases": "one"}, ValueError, "`biases` must be one of 'keep', 'zero'"),
         (mlp, {"dropout": 0.5}, TypeError, "`dropout` must be a bool"),
         (mlp, {"seed": -1}, ValueError, "`seed` must satisfy"),
@@ -925,7 +929,7 @@ def test_bad_input_is_refused_by_name(build, options, error, message):
             plan(build(), **options)
 
 
-@pytest.mark.parametrize("distribution", [*DISTRIBUTIONS, "stable"])
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
 @pytest.mark.parametrize("strides", [1, 2])
 def test_the_largest_kernels_are_those_of_the_initializer(distribution, strides):
     """Although they are drawn another way, in less memory."""
