@@ -116,8 +116,9 @@ def test_stable_kernels_have_the_scale_of_their_gain():
     alpha, width, seeds = 1.5, 16, tuple(range(500))
     network = Network(64, 2, width, "tanh")
     kernels = methods.initial_kernels("stable 1.5", network, seeds, np.ones((1, 64)))
-    for law, kernel in zip((kf.laws.Linear(), network.law), kernels[:-1], strict=True):
-        scale = kf.gain(Stable(law, alpha), 1.0, width) ** (1 / alpha)
+    # Of the first one, which meets data, 1/sqrt(2): where a smooth activation is exact.
+    later = kf.gain(Stable(network.law, alpha), 1.0, width) ** (1 / alpha)
+    for scale, kernel in zip((math.sqrt(0.5), later), kernels[:-1], strict=True):
         sums = kernel.sum(axis=1, dtype="float64") / scale
         assert np.cos(sums).mean() == pytest.approx(math.exp(-1.0), abs=0.03)
 

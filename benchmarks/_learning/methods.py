@@ -181,7 +181,9 @@ def stable(alpha: float, s: float = 1.0) -> Method:
             ]
             exponentials = np.stack([rng.standard_exponential(z.shape[1:]) for rng in streams])
             _, n, d = z.shape
-            scale = (gain(Stable(law, alpha), s, d) / n) ** (1.0 / alpha)
+            # Data are met by the size at which a smooth activation is exact, Z/sqrt(2).
+            g = gain(Stable(law, alpha), s, d) if is_smooth(law) else 2.0 ** (-0.5 * alpha)
+            scale = (g / n) ** (1.0 / alpha)
             result.append((scale * stable_numbers(z, exponentials, alpha)).astype("float32"))
         return result
 
