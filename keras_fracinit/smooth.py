@@ -228,6 +228,15 @@ class PointMass(Law):
         )
 
 
+def floor_of(q: Array, weights: Array) -> float:
+    """The squared slope of a homogeneous activation as likely to be next to 0, at the least."""
+    order = np.argsort(q)
+    below = np.cumsum(weights[order])
+    rare = float(q[order][np.searchsorted(below, below[-1] * math.exp(_LOG_RARE))])
+    # The 64 is for a q that stays away from 0: psi is exp(-64) there, not 1/e.
+    return rare * math.exp(-2.0 * _LOG_RARE) / 64.0
+
+
 @functools.lru_cache(maxsize=256)
 def _summary(law: PointMass) -> _Summary:
     values, slopes = law.curve()
@@ -235,15 +244,11 @@ def _summary(law: PointMass) -> _Summary:
     mean = float((_WEIGHTS * q).sum())
     positive = q[q > 0.0]
     alive = 1.0 if positive.size == q.size else float(_WEIGHTS[q > 0.0].sum())
-    order = np.argsort(positive)
-    below = np.cumsum(_WEIGHTS[q > 0.0][order])
-    rare = float(positive[order][np.searchsorted(below, alive * math.exp(_LOG_RARE))])
     return _Summary(
         mean,
         float((_WEIGHTS * q**2).sum()),
         alive,
-        # The 64 is for a q that stays away from 0: psi is exp(-64) there, not 1/e.
-        rare * math.exp(-2.0 * _LOG_RARE) / 64.0,
+        floor_of(positive, _WEIGHTS[q > 0.0]),
         float((_WEIGHTS * _NODES * values * slopes).sum()) / mean,
         float((_WEIGHTS * slopes**2).sum()) / mean,
     )

@@ -30,18 +30,21 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from keras_fracinit._validation import check_order, check_real
 from keras_fracinit.laws import Array, Laplace, Law
-from keras_fracinit.smooth import transform
+from keras_fracinit.smooth import floor_of, transform
 
 # z from exp(-61) to exp(105), what a layer of 10^7 units at alpha near 1 may ask for.
 _FIRST, _LAST, _STEP = -60.0, 150.0, 0.125
 _TURN = 45.0  # where the spacing of the nodes turns from even to geometric
 # The lines of integration, off the poles, and what exp(-2 pi _OFF/step) = 1e-16 allows for a step.
 _OFF, _LINE_STEP, _LINE_END = 0.2, 1 / 30, 56.0
+# GELU is exp(-z^2/2) far below 0, where Z is not rare. No order from 0.1 on sees what is left out.
+_SILENT = 1e-200
 _ROOT = math.sqrt(2.0)  # Z/sqrt(2) tends to a standard normal as alpha does to 2
 
 
@@ -81,7 +84,8 @@ class Stable(Law):
     Args:
         law: The law of the activation under normal weights: any but `smooth.Sampled`, whose values
             end at 13. `Smooth` is exact at one size of the pre-activations, `Z/sqrt(2)`, which at
-            alpha = 2 is a standard normal: where `sigma |x|_alpha = 1/sqrt(2)`.
+            alpha = 2 is a standard normal: where `sigma |x|_alpha = 1/sqrt(2)`. A q below 1e-200
+            counts as 0, which GELU gets to far below 0: at s = 0 the gain is given that Q is above.
         alpha: The tail index of the weights, between 1 and 2.
 
     Raises:
@@ -114,7 +118,7 @@ class Stable(Law):
 
     @property
     def mean(self) -> float:
-        rows = _masses(self)
+        rows = _known(self).masses
         if max(float(q[-1]) for _, q in rows) > 1e20:  # not bounded
             return math.inf
         return sum(float(weights @ q) for weights, q in rows)
@@ -125,11 +129,11 @@ class Stable(Law):
 
     @property
     def alive(self) -> float:
-        return self.law.alive
+        return _known(self).alive
 
     @property
     def floor(self) -> float:
-        return float(self.law.floor ** (0.5 * self.alpha))
+        return _known(self).floor
 
     @property
     def ceiling(self) -> float:
@@ -150,7 +154,8 @@ class Stable(Law):
         return mean if math.isfinite(mean) else _size(self, width)
 
     def laplace(self, t: Array) -> Laplace:
-        return transform(t, _masses(self), at_zero=1.0 - self.alive)
+        known = _known(self)
+        return transform(t, known.masses, at_zero=1.0 - known.alive)
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         return self.law.magnitudes(z)
@@ -162,13 +167,27 @@ class Stable(Law):
         )
 
 
+class _Known(NamedTuple):
+    """The law of q: where it is not 0 by weights and values, P(q > 0), and `Law.floor`."""
+
+    masses: list[tuple[Array, Array]]
+    alive: float
+    floor: float
+
+
 @functools.lru_cache(maxsize=32)
-def _masses(law: Stable) -> list[tuple[Array, Array]]:
-    """The law of q where it is not 0, by weights and values."""
+def _known(law: Stable) -> _Known:
     z, weights = _nodes(law.alpha)
     shares, values = law.law.magnitudes(z / _ROOT)
-    masses = (_ROOT * values) ** law.alpha
-    return [(share * weights, q) for share, q in zip(shares, masses, strict=True) if q.any()]
+    masses, silent = [], 0.0
+    for share, q in zip(shares, (_ROOT * values) ** law.alpha, strict=True):
+        if not q.any():
+            continue  # what `law.alive` knows of
+        alive = q > _SILENT
+        silent += share * float(weights[~alive].sum())
+        masses.append((share * weights[alive], q[alive]))
+    all_weights, all_q = (np.concatenate(parts) for parts in zip(*masses, strict=True))
+    return _Known(masses, law.law.alive - silent, floor_of(all_q, all_weights))
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,6 +1,8 @@
 """The laws of heavy-tailed weights: the gain by other routes."""
 
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -46,6 +48,35 @@ def test_one_unit_has_the_closed_moment(law, alpha):
     for s in (0.1, 0.5, 1.0, alpha - 0.1, alpha - 1e-3, alpha - 1e-6):
         expected = (moment(alpha, s) * LAWS[law](s)) ** (-alpha / s)
         assert gain(Stable(law, alpha), s, 1) == pytest.approx(expected, rel=2e-11)
+
+
+REFERENCE = json.loads(Path(__file__).with_name("stable.json").read_text())
+REFERENCE_LAWS = {
+    "Linear": Linear(),
+    "ReLU": ReLU(),
+    "LeakyReLU": LeakyReLU(0.1),
+    "tanh": Smooth("tanh"),
+    "gelu": Smooth("gelu"),
+}
+
+
+@pytest.mark.parametrize("activation", REFERENCE_LAWS)
+def test_the_gain_equals_40_digit_arithmetic(activation):
+    """The script is stable_reference.py."""
+    rows = [row for row in REFERENCE if row["activation"] == activation]
+    assert len(rows) >= 36
+    for row in rows:
+        law = Stable(REFERENCE_LAWS[activation], row["alpha"])
+        computed = gain(law, row["s"], row["width"])
+        assert computed == pytest.approx(float(row["gain"]), rel=1e-10), row
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("name", ["gelu", "silu"])
+def test_what_gelu_takes_from_one_side_it_gives_to_the_other(name, alpha):
+    """`|phi(z)| + |phi(-z)| = |z|`, so E |phi(Z)| is that of ReLU, far out and next to 0."""
+    expected = gain(Stable(ReLU(), alpha), 1.0, 1)
+    assert gain(Stable(Smooth(name), alpha), 1.0, 1) == pytest.approx(expected, rel=1e-11)
 
 
 def quadrature(alpha):
