@@ -112,15 +112,18 @@ def each(cases):
 every_case = each(CASES)
 
 
-def drawn_from(*distributions):
-    """Every case, with weights of each of these distributions: as options of its initializer."""
-    rows = [
+def draws(cases, *distributions):
+    """Each case, with weights of each of these distributions: as options of its initializer."""
+    return [
         pytest.param(case, {"distribution": name, **WEIGHTS[name]}, id=f"{case.name}-{name}")
-        for case in CASES
+        for case in cases
         for name in distributions
         if not (name == "stable" and isinstance(case.law, Sampled))  # refused: unknown far out
     ]
-    return pytest.mark.parametrize(("case", "weights"), rows)
+
+
+def drawn_from(*distributions):
+    return pytest.mark.parametrize(("case", "weights"), draws(CASES, *distributions))
 
 
 def assert_drawn_at(scale, kernel):
