@@ -14,7 +14,8 @@ from scipy import stats
 
 import keras_fracinit as kf
 from keras_fracinit import laws
-from keras_fracinit.smooth import PointMass, Sampled, Smooth
+from keras_fracinit._operating_point import point_mass_of
+from keras_fracinit.smooth import Sampled, Smooth
 from keras_fracinit.stable import Stable
 
 
@@ -95,7 +96,7 @@ CASES = [
         {"activation": "tests>bent"},
     ),
 ]
-HOMOGENEOUS = [case for case in CASES if not isinstance(case.law, PointMass)]
+HOMOGENEOUS = [case for case in CASES if point_mass_of(case.law) is None]
 WEIGHTS = {
     "untruncated_normal": {},
     "truncated_normal": {},
@@ -122,8 +123,11 @@ def draws(cases, *distributions):
     ]
 
 
-def drawn_from(*distributions):
-    return pytest.mark.parametrize(("case", "weights"), draws(CASES, *distributions))
+def drawn_from(*distributions, once=()):
+    """A test of every case with each of these distributions, and of one case with each of `once`,
+    for costly tests: a sampler sees of a case its scale alone."""
+    rows = [*draws(CASES, *distributions), *draws(CASES[:1], *once)]
+    return pytest.mark.parametrize(("case", "weights"), rows)
 
 
 def assert_drawn_at(scale, kernel):

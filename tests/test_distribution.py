@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, assert_drawn_at, drawn_from, draws, numpy
+from cases import assert_drawn_at, drawn_from, numpy
 
 import keras_fracinit as kf
 
@@ -90,13 +90,7 @@ def test_keras_distribution_shards_what_is_drawn(case, weights, make, seed, dist
 
 
 @on_jax
-@pytest.mark.parametrize(
-    ("case", "weights"),
-    [
-        *draws(CASES, "untruncated_normal", "truncated_normal", "uniform"),
-        *draws(CASES[:1], "stable"),  # 8 seconds each, and the sampler sees of a case its scale
-    ],
-)
+@drawn_from("untruncated_normal", "truncated_normal", "uniform", once=["stable"])
 def test_kernels_too_large_for_one_device_are_drawn_sharded(case, weights, distributed):
     # 4 bytes x 8 devices x this is over 250 MiB: Keras then traces the initializer under jit.
     shape = (4096, 2048)

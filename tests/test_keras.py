@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, assert_drawn_at, drawn_from, draws, numpy
+from cases import assert_drawn_at, drawn_from, numpy
 
 import keras_fracinit as kf
 
@@ -88,11 +88,8 @@ def global_policy(request):
     keras.config.set_dtype_policy(before)
 
 
-# Of a case the stable sampler sees the scale alone.
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize(
-    ("case", "weights"), [*draws(CASES, "untruncated_normal"), *draws(CASES[:1], "stable")]
-)
+@drawn_from("untruncated_normal", once=["stable"])
 def test_every_layer_under_every_policy(case, weights, name, global_policy):
     make, shape, _ = LAYERS[name]
     layer = make(case.make(s=0.5, **weights))

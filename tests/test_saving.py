@@ -9,11 +9,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cases import drawn_from, numpy
+from cases import CASES, draws, numpy
 
 import keras_fracinit as kf
 
-every_draw = drawn_from("untruncated_normal", "stable")
+DRAWS = draws(CASES, "untruncated_normal", "stable")
+every_draw = pytest.mark.parametrize(("case", "weights"), DRAWS)
 TESTS = Path(__file__).parent
 seeds = pytest.mark.parametrize("seed", [None, 8])
 
@@ -116,7 +117,7 @@ for name in sys.argv[2:]:
 
 def test_saved_models_reload_in_a_fresh_process(tmp_path):
     np.save(tmp_path / "x.npy", X)
-    models = {mark.id: model_of(*mark.values) for mark in every_draw.args[1]}
+    models = {row.id: model_of(*row.values) for row in DRAWS}
     for name, model in models.items():
         for suffix in (".keras", ".h5"):
             model.save(tmp_path / f"{name}{suffix}")
