@@ -16,18 +16,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from keras_fracinit import _hypermodel, _stacks, _trials
-from keras_fracinit.tuner import FracInitHyperModel
+from keras_fracinit.tuner import FracInitHyperModel, execution, hypermodel
 
 BATCH, STEPS, EPOCHS = 128, 40, 8
 RATES = (1e-4, 1e-3)  # of learning: no trial may diverge, which would end it early
 # Where the wrapper spends its time: what is called, and where it is looked up.
 PARTS: dict[str, tuple[Any, str]] = {
-    "reading the model": (_hypermodel, "kernels_of"),
-    "drawing the kernels": (_stacks.Kernel, "initialize"),
-    "the signal at the start": (_trials.Signal, "__init__"),
-    "the signal at the end": (_trials.Measurement, "__call__"),
-    "writing the file": (_trials.Execution, "save"),
+    "reading the model": (hypermodel, "kernels_of"),
+    "drawing the kernels": (hypermodel, "initialize"),
+    "the signal at the start": (execution.Signal, "__init__"),
+    "the signal at the end": (execution.Measurement, "__call__"),
+    "writing the file": (execution.Execution, "save"),
 }
 # Of every trial, bare and wrapped: seconds by the clock and of the processor.
 Times = dict[str, list[tuple[float, float]]]

@@ -24,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from keras_fracinit import gain, laws
-from keras_fracinit.smooth import CURVES, Smooth
+from keras_fracinit.laws import Smooth
+from keras_fracinit.laws.smooth import CURVES
 
 Array = npt.NDArray[Any]
 WIDTHS, LAYERS = (16, 64, 256), (20, 50)

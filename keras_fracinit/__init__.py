@@ -5,21 +5,20 @@ models that use them load.
 """
 
 from keras_fracinit import estimators, laws, propagation
-from keras_fracinit._choice import initializer_for
 from keras_fracinit.callbacks import MomentLogger
 from keras_fracinit.diagnosis import diagnose
 from keras_fracinit.initializers import (
+    FracActivation,
     FracLeakyReLU,
     FracLinear,
     FracRandomizedLeakyReLU,
     FracReLU,
     LayerScale,
+    initializer_for,
 )
 from keras_fracinit.layers import RandomizedLeakyReLU
-from keras_fracinit.moments import LogNorm, death_probability, gain, log_norm
-from keras_fracinit.orders import effective_order
 from keras_fracinit.planning import plan, reinitialize
-from keras_fracinit.smooth_initializers import FracActivation
+from keras_fracinit.propagation import LogNorm, death_probability, effective_order, gain, log_norm
 
 __all__ = [
     "FracActivation",

@@ -1,8 +1,10 @@
 """`python -m keras_fracinit`: see `--help`."""
 
+from __future__ import annotations
+
 import sys
 
-from keras_fracinit._cli import main
+from keras_fracinit.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

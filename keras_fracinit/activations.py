@@ -18,11 +18,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_fracinit import smooth
-from keras_fracinit.laws import Law, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU, law_of
+from keras_fracinit.laws import smooth
+from keras_fracinit.laws.base import Law, law_of
+from keras_fracinit.laws.homogeneous import LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
 from keras_fracinit.layers import RandomizedLeakyReLU as RandomizedLeakyReLULayer
-
-__all__ = ["law_of", "parameters_of"]
 
 
 def _leaky(slope: float) -> Law:

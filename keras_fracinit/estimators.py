@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from keras_fracinit._validation import check_choice, check_integer, check_order
+from keras_fracinit.utils.validation import check_choice, check_integer, check_order
 
 __all__ = [
     "Estimate",
@@ -39,11 +39,17 @@ __all__ = [
 ]
 
 KINDS = ("norm", "unit")
+
+
 # Roots and products cost a fraction of the power function.
 _POWERS = {0.5: "sqrt", 2.0: "square"}
+
+
 # What a signal may be divided by: zero stays zero, and infinity infinity. Their reciprocals are
 # normal numbers of float32, because compilers multiply by the reciprocal.
 _DIVISORS = (1e-37, 1e37)
+
+
 _silent = np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 

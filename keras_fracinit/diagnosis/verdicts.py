@@ -1,0 +1,158 @@
+"""What is wrong with a network, in words: only what the numbers leave no doubt about."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+from keras_fracinit.diagnosis.random_walk import Known, Walk, kernels_in
+from keras_fracinit.graph.downstream import NORMALIZED
+from keras_fracinit.graph.operations import NORMALIZATIONS, averages
+from keras_fracinit.models.forward_pass import Output
+
+COLLAPSED = 0.99  # a mean cosine
+
+
+_NO_CURE = "which no scale cures"
+
+
+_DYING = 0.05  # a share of the inputs
+
+
+_OUTSIDE = NormalDist().cdf(-2.0)  # the probability of one walk below its band, or above
+
+
+_Kernels = Mapping[int, Sequence[Known]]
+
+
+def width_of(walks: Sequence[Walk]) -> float:
+    """Of the band, in standard deviations: 2 for one walk, and as seldom left by one of several."""
+    return NormalDist().inv_cdf(1.0 - _OUTSIDE / max(len(walks), 1))
+
+
+def verdicts_of(
+    outputs: Sequence[Output], path: Sequence[Output], walks: Sequence[Walk], known: Any
+) -> tuple[list[str], list[str]]:
+    """What speaks against the network, the gravest first, and what else there is to say."""
+    signals = _signals(path, known)
+    against = [
+        *_not_finite(outputs, known),
+        *_dead(signals),
+        *_strays(walks),
+        *_parallel(signals),
+    ]
+    remarks = [*_averaged(signals), *_resets(outputs), *_unjudged(outputs, known)]
+    if not against:
+        remarks.insert(0, f"healthy: {_best(walks)}")
+    return against, remarks
+
+
+def _signals(path: Sequence[Output], known: Any) -> Sequence[Output]:
+    """Without what comes of the last kernel if that is, say, a softmax: all of it looks alike."""
+    places = [i for i, output in enumerate(path) if kernels_in(output.layer, known)]
+    lost = places and any(item.law is None for item in kernels_in(path[places[-1]].layer, known))
+    return path[: places[-1]] if lost else path
+
+
+def _not_finite(outputs: Sequence[Output], known: _Kernels) -> Iterator[str]:
+    for item in (item for items in known.values() for item in items):
+        if not math.isfinite(item.values.rms):
+            yield f"not finite: nan or infinite weights in {item.kernel.site.path}"
+            return
+    broken = next((output for output in outputs if output.signal.nonfinite), None)
+    if broken:
+        yield f"not finite: nan or infinite outputs from {_at(broken)} on"
+
+
+def _dead(signals: Sequence[Output]) -> Iterator[str]:
+    dead = next((output for output in signals if output.signal.dead_inputs == 1.0), None)
+    if dead:
+        yield f"dead: every output is zero from {_at(dead)} on"
+    elif signals:
+        share = signals[-1].signal.dead_inputs
+        if share > max(_DYING, signals[0].signal.dead_inputs):
+            yield f"dying: {_at(signals[-1])} is zero for {share:.0%} of the inputs"
+
+
+def _strays(walks: Sequence[Walk]) -> Iterator[str]:
+    """Of the walks outside their bands the one that is farthest off."""
+    width = width_of(walks)
+    found = [(walk.excess(width), walk) for walk in walks]
+    found = [(excess, walk) for excess, walk in found if math.isfinite(excess) and excess]
+    if found:
+        excess, walk = max(found, key=lambda pair: abs(pair[0]))
+        others = f"; {len(found) - 1} other walk(s) stray too" if len(found) > 1 else ""
+        word = "vanishes" if excess < 0.0 else "explodes"
+        yield f"{word}: {_pace(walk, width, 'outside')}{others}"
+
+
+def _best(walks: Sequence[Walk]) -> str:
+    """Of the walks, all inside their bands, the one that goes farthest in each layer."""
+    if not walks:
+        return "nothing is left to the scale of the weights"
+    walk = max(walks, key=lambda walk: abs(walk.drift) / len(walk.steps))
+    return _pace(walk, width_of(walks), "inside")
+
+
+def _pace(walk: Walk, width: float, where: str) -> str:
+    count = len(walk.steps)
+    pace, low, high = (math.exp(x / count) for x in (walk.drift, *walk.band(width)[-1]))
+    first, last = walk.steps[0].first.path, walk.steps[-1].first.path
+    layers = f"over {count} layers" if count > 1 else "in one layer"
+    return (
+        f"x{pace:.2f} per layer {layers}, {where} the band of one draw "
+        f"(x{low:.2f} to x{high:.2f}); {f'{first} to {last}' if count > 1 else first}"
+    )
+
+
+def _parallel(signals: Sequence[Output]) -> Iterator[str]:
+    start = _start_of_collapse(signals)
+    if start == len(signals) or averages(signals[start].layer):
+        return
+    if signals[start].depth == 0:
+        yield f"inputs are parallel: cosine {signals[start].signal.cosine:.3g} before any kernel"
+    else:
+        cosine = signals[-1].signal.cosine
+        yield f"inputs collapse: cosine {cosine:.3g} from {_at(signals[start])} on, {_NO_CURE}"
+
+
+def _averaged(signals: Sequence[Output]) -> Iterator[str]:
+    start = _start_of_collapse(signals)
+    if start < len(signals) and averages(signals[start].layer):
+        cosine = signals[start].signal.cosine
+        yield f"{_at(signals[start])} averages, and makes the inputs alike: cosine {cosine:.3g}"
+
+
+def _start_of_collapse(signals: Sequence[Output]) -> int:
+    """The first place from which on all are parallel; the length if the last is not."""
+    start = len(signals)
+    while start and signals[start - 1].signal.cosine >= COLLAPSED:
+        start -= 1
+    return start
+
+
+def _at(output: Output) -> str:
+    return f"layer {output.depth} ({output.path})"
+
+
+def _resets(outputs: Sequence[Output]) -> Iterator[str]:
+    count = sum(isinstance(output.layer, NORMALIZATIONS) for output in outputs)
+    if count:
+        yield f"norm layer resets the scale: {count} {'time' if count == 1 else 'times'}"
+
+
+def _unjudged(outputs: Sequence[Output], known: Any) -> Iterator[str]:
+    """The kernels that theory does not follow, but for the last and what needs no scale."""
+    last = next((o.layer for o in reversed(outputs) if kernels_in(o.layer, known)), None)
+    reasons = [
+        item.kernel.kept or item.kernel.meeting.reason
+        for identity, items in known.items()
+        for item in items
+        if item.law is None and identity != id(last) and item.kernel.site.reader.kind != "embedding"
+    ]
+    others = [reason for reason in reasons if reason != NORMALIZED]
+    if others:
+        listed = "; ".join(dict.fromkeys(others))
+        yield f"not judged: {len(others)} kernel(s) that theory does not follow ({listed})"

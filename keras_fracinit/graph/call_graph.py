@@ -1,0 +1,287 @@
+"""What follows what in a model of any kind: it is called once on symbols, and the calls are kept.
+
+`keras.layers.Layer.__call__` is replaced while the model runs on `KerasTensor`s. Layers of Keras
+answer with the shape of their output; what is made of layers (a model, a subclassed layer) runs its
+own `call`, so that a network comes out flat, however it is nested. Operations such as `x + y` show
+themselves too. Nothing is computed, and the layers do not remember it: Keras' own nodes, of which a
+layer keeps one for each symbolic call, are not made.
+
+Where the `call` of a subclassed layer cannot run on symbols (it uses its backend by name), Keras
+traces it, and the layers in it are recorded by the identity of the backend's tensors. Then only
+layers are seen, and an output that none of them takes meets something unknown.
+"""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_fracinit.graph.kernel_table import has_kernel
+from keras_fracinit.utils.layer_calls import patching
+
+layers, tree = keras.layers, keras.tree
+
+
+_ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention)
+
+
+MIXED = "attention_output"  # the name of the kernel behind attention
+
+
+class Call(NamedTuple):
+    """One call of a layer or operation."""
+
+    unit: Any
+    inputs: list[Any]
+    outputs: list[Any]
+
+
+class Mixing:
+    """What attention does with queries, keys and values: no layer of Keras, but a step."""
+
+    name = "attention"
+
+
+class Graph:
+    """The calls of a model.
+
+    Attributes:
+        calls: In the order in which they happened.
+        layers: Each layer once, in that order; then those that were not called.
+        hidden: By the id of a layer in another one that is not looked into: why it is not.
+        inputs: The ids of what the model takes in.
+        outputs: The ids of what it puts out.
+        error: Why the model could not be called to the end; empty if it could.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.calls: list[Call] = []
+        self.layers: list[Any] = []
+        self.hidden: dict[int, Any] = {}
+        self.inputs: set[int] = set()
+        self.outputs: set[int] = set()
+        self._known: set[int] = set()
+        self._consumers: dict[int, list[Call]] = {}
+        self._producers: dict[int, Call] = {}
+        self._tracing = False  # by the backend, inside a layer that does not run on symbols
+        self.error = ""
+        with self._recording(), keras.StatelessScope():
+            try:
+                outputs = self._run(model)
+            except Exception as error:  # of the user's `call`
+                self.error, outputs = f"{type(error).__name__}: {error}", []
+        self.outputs = {id(tensor) for tensor in tree.flatten(outputs)}
+        for layer in model._flatten_layers():
+            self._see(layer)
+        for call in self.calls:
+            for tensor in call.inputs:
+                self._consumers.setdefault(id(tensor), []).append(call)
+            for tensor in call.outputs:
+                self._producers[id(tensor)] = call
+
+    def consumers(self, tensor: Any) -> list[Call]:
+        return self._consumers.get(id(tensor), [])
+
+    def producer(self, tensor: Any) -> Call | None:
+        """The call that a tensor comes out of; None for what the model takes in, and unknown."""
+        return self._producers.get(id(tensor))
+
+    # The model as a whole.
+
+    def _run(self, model: Any) -> Any:
+        if isinstance(model, keras.Sequential) and not model.built:
+            start = object()
+            self.inputs = {id(start)}
+            return self._chain(model, start)
+        symbols = _symbols(model)
+        if symbols is None:
+            raise ValueError("it does not tell what it was built for")
+        args, kwargs = symbols
+        self.inputs = {id(tensor) for tensor in tree.flatten((args, kwargs))}
+        return self._call(model, *args, **kwargs)
+
+    def _chain(self, model: Any, tensor: Any) -> Any:
+        """A Sequential model that is not built yet has an order, but no shapes."""
+        for layer in model.layers:
+            if isinstance(layer, keras.Sequential) and not layer.built:
+                tensor = self._chain(layer, tensor)
+                continue
+            before, after = object(), object()
+            if isinstance(layer, keras.Model) and (symbols := _symbols(layer)):
+                self._record(layers.Identity(), [tensor], tree.flatten(symbols))
+                outputs = tree.flatten(self._call(layer, *symbols[0], **symbols[1]))
+                self._record(layers.Identity(), outputs, [after])
+            else:
+                self._record(layers.Identity(), [tensor], [before])
+                self._see(layer)
+                self._record(layer, [before], [after])
+            tensor = after
+        return tensor
+
+    # One call.
+
+    def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(layer, layers.TimeDistributed):
+            return self._every_step(layer, args[0])
+        if _is_container(layer):
+            return self._open(layer, args, kwargs)
+        self._see(layer)
+        outputs = layer.compute_output_spec(*args, **kwargs)
+        if isinstance(layer, _ATTENTION):
+            self._attend(layer, _symbolic(args, kwargs), tree.flatten(outputs))
+            return outputs
+        return self._answer(layer, args, kwargs, outputs)
+
+    def _answer(self, unit: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+        inputs = _symbolic(args, kwargs)
+        taken = {id(tensor) for tensor in inputs}
+        # A tensor that is handed on is another one behind the layer.
+        outputs = tree.map_structure(lambda t: _like(t) if id(t) in taken else t, outputs)
+        self._record(unit, inputs, tree.flatten(outputs))
+        return outputs
+
+    def _open(self, layer: Any, args: Any, kwargs: Any) -> Any:
+        """Runs what is made of layers; the backend traces what does not run on symbols."""
+        calls, known = len(self.calls), (len(self.layers), set(self._known))
+        parameter = inspect.signature(layer.call).parameters.get("training")
+        if parameter is not None and parameter.default is inspect.Parameter.empty:
+            kwargs.setdefault("training", False)
+        try:
+            outputs = layer.call(*args, **kwargs)
+            if not any(keras.backend.is_keras_tensor(t) for t in tree.flatten(outputs)):
+                raise TypeError("no symbol comes out")
+            return outputs
+        except Exception:
+            # Whatever it is that a call of the user's cannot do with symbols.
+            del self.calls[calls:], self.layers[known[0] :]
+            self._known = known[1]
+        self._tracing, outside = True, self._tracing
+        try:
+            outputs = layer.compute_output_spec(*args, **kwargs)
+        finally:
+            self._tracing = outside
+        return self._answer(layer, args, kwargs, outputs)
+
+    def _every_step(self, layer: Any, inputs: Any) -> Any:
+        step = keras.KerasTensor((inputs.shape[0], *inputs.shape[2:]), inputs.dtype)
+        self._record(layer, [inputs], [step])
+        inner = tree.flatten(self._call(layer.layer, step))
+        outputs = layer.compute_output_spec(inputs)
+        self._record(layer, inner, tree.flatten(outputs))
+        return outputs
+
+    def _attend(self, layer: Any, inputs: list[Any], outputs: list[Any]) -> None:
+        kernels = [child for child in _children(layer) if has_kernel(child)]
+        mixed, projected = object(), []
+        for kernel in kernels:
+            self._see(kernel)
+            if kernel.name != MIXED:
+                projected.append(object())
+                self._record(kernel, inputs, projected[-1:])
+        self._record(Mixing(), projected, [mixed])
+        for kernel in kernels:
+            if kernel.name == MIXED:
+                self._record(kernel, [mixed], outputs)
+
+    # What is kept.
+
+    def _record(self, unit: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        # Tensors are told apart by their ids, so the list keeps them alive.
+        self.calls.append(Call(unit, list(inputs), list(outputs)))
+
+    def _see(self, layer: Any) -> None:
+        if id(layer) in self._known:
+            return
+        self._known.add(id(layer))
+        self.layers.append(layer)
+        if not _is_container(layer) and not isinstance(layer, _ATTENTION):
+            for child in _children(layer):
+                if id(child) not in self._known:
+                    self.hidden[id(child)] = layer
+                    self._see(child)
+
+    def _traced(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
+        """A call inside a layer that the backend traces."""
+        if not self._tracing or _is_container(layer):
+            return original(layer, *args, **kwargs)
+        self._see(layer)
+        self._tracing = False  # layers of Keras are not looked into
+        try:
+            outputs = original(layer, *args, **kwargs)
+        finally:
+            self._tracing = True
+        tensors = [t for t in tree.flatten((args, kwargs)) if keras.ops.is_tensor(t)]
+        if isinstance(layer, _ATTENTION):
+            self._attend(layer, tensors, tree.flatten(outputs))
+        elif all(output is not tensor for output in tree.flatten(outputs) for tensor in tensors):
+            self._record(layer, tensors, tree.flatten(outputs))
+        return outputs
+
+    @contextmanager
+    def _recording(self) -> Iterator[None]:
+        thread = threading.get_ident()
+        with patching:
+            call, symbolic = layers.Layer.__call__, keras.Operation.symbolic_call
+
+            def call_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:
+                if threading.get_ident() != thread:
+                    return call(layer, *args, **kwargs)
+                if not _symbolic(args, kwargs):
+                    return self._traced(call, layer, args, kwargs)
+                return self._call(layer, *args, **kwargs)
+
+            def call_operation(operation: Any, *args: Any, **kwargs: Any) -> Any:
+                if threading.get_ident() != thread:
+                    return symbolic(operation, *args, **kwargs)
+                outputs = operation.compute_output_spec(*args, **kwargs)
+                return self._answer(operation, args, kwargs, outputs)
+
+            layers.Layer.__call__, keras.Operation.symbolic_call = call_layer, call_operation
+            try:
+                yield
+            finally:
+                layers.Layer.__call__, keras.Operation.symbolic_call = call, symbolic
+
+
+def _is_container(layer: Any) -> bool:
+    """Whether a layer is somebody's own composition of layers, and not one of Keras."""
+    if isinstance(layer, keras.Model):
+        return True
+    foreign = type(layer).__module__.partition(".")[0] != "keras"
+    return foreign and not has_kernel(layer) and bool(_children(layer))
+
+
+def _children(layer: Any) -> list[Any]:
+    return list(layer._flatten_layers(include_self=False, recursive=False))
+
+
+def _symbolic(args: Any, kwargs: Any) -> list[Any]:
+    return [t for t in tree.flatten((args, kwargs)) if keras.backend.is_keras_tensor(t)]
+
+
+def _like(tensor: Any) -> Any:
+    return keras.KerasTensor(tensor.shape, tensor.dtype)
+
+
+def _symbols(model: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """What the model was built for; None if it does not tell."""
+    if getattr(model, "inputs", None):
+        inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+        return (tree.map_structure(_like, inputs),), {}
+    config = model.get_build_config() or {}
+    dtype = getattr(model, "input_dtype", None) or keras.config.floatx()
+
+    def symbols(shapes: Any) -> Any:
+        return tree.map_shape_structure(lambda shape: keras.KerasTensor(shape, dtype), shapes)
+
+    if config.get("input_shape"):
+        return (symbols(config["input_shape"]),), {}
+    if config.get("shapes_dict"):
+        named = config["shapes_dict"].items()
+        return (), {name.removesuffix("_shape"): symbols(shapes) for name, shapes in named}
+    return None

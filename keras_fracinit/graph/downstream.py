@@ -1,0 +1,218 @@
+"""The kernels of a model, and the activation that acts on the output of each.
+
+An activation may stand behind layers that pass a signal on, and inside the layer itself. A kernel
+whose output is normalized has no scale of its own. What is added up is another matter.
+
+With x the stream and W h the last kernel of a branch, given x and h, `x + W h` is normal around x
+with variance sigma^2 |h|^2 in every direction. Its second moment is `|x|^2 + sigma^2 d |h|^2`: a
+branch that keeps its size doubles that of the stream, and for d >= 2 - s every s-moment grows with
+sigma, since |x|^s is subharmonic. So no scale of the branch but 0 keeps the moment of the sum, and
+which share a branch should have is a choice of the network's design, no theorem. Kernels before a
+sum therefore keep the moment of their own output, and the note says that it is added. (So does a
+kernel whose output is the stream, which the branches take in other ways.)
+
+Only if all k summands come straight from kernels is the sum, given the inputs, as one layer with
+`sum sigma_i^2 |h_i|^2` in the place of `sigma^2 |x|^2`: its law is that of the activation behind
+the sum, and its second moment k times that of one. With an activation right behind the sum, the
+kernels take its law, which is exact there and an approximation where one of the summands is x.
+
+A smooth activation wants pre-activations of unit root mean square (see `smooth`). These are the
+product of a kernel and its input, so the gain of a kernel before one is fixed by what its INPUT
+came through: where that is a smooth activation at its own operating point, of mean square E q, by
+the law of that one (1/E q at s = 2); else, for data, a homogeneous layer, a normalization or a sum,
+whose root mean square is taken as 1, by the linear law. In a stack of equal layers that is
+`FracLinear` for the first kernel and `FracActivation` for the others. The width in the gain is that
+of the kernel, as everywhere; of the s-moment that is exact where it is also the width before.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_fracinit.graph.call_graph import Call, Graph, Mixing
+from keras_fracinit.graph.kernel_table import Site, has_kernel, sites_of
+from keras_fracinit.graph.operations import (
+    DROPOUTS,
+    NORMALIZATIONS,
+    SUMS,
+    action_of,
+    averages,
+    joint,
+    passes,
+)
+from keras_fracinit.graph.upstream import Source, Sources
+from keras_fracinit.laws.base import Law
+from keras_fracinit.laws.homogeneous import Dropout, Linear
+from keras_fracinit.laws.smooth import point_mass_of
+
+layers = keras.layers
+
+
+_DIFFERENT = "its output meets different activations"
+
+
+NORMALIZED = "a normalization follows, so its scale does not matter"
+
+
+class Meeting(NamedTuple):
+    """What the output of a kernel meets.
+
+    Attributes:
+        law: Of what acts on it; None if there is none.
+        reason: Why there is none.
+        activation: The name of what acts.
+        dropout: The rate of the dropout on the way to the next kernel.
+        note: What else happens on the way.
+        added: Whether it is added to something.
+        source: What its input came through, if the activation is smooth.
+    """
+
+    law: Law | None = None
+    reason: str = ""
+    activation: str = ""
+    dropout: float = 0.0
+    note: str = ""
+    added: bool = False
+    source: Source | None = None
+
+    def acts(self, training: bool) -> Law | None:
+        """The law of what acts on the output, in training mode with the dropout behind it."""
+        return _in_mode(self.law, self.dropout, training)
+
+    def scales(self, training: bool) -> Law | None:
+        """The law that the scale of the kernel is for: the same, but for a smooth activation."""
+        if self.source is None:
+            return self.acts(training)
+        return _in_mode(self.source.law, self.source.dropout, training)
+
+
+class _Meetings:
+    """What the outputs of the layers of a model meet."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self._sources = graph, Sources(graph)
+        self._calls: dict[int, list[Call]] = {}
+        for call in graph.calls:
+            self._calls.setdefault(id(call.unit), []).append(call)
+        self._behind = functools.cache(self._find_behind)  # of the id of a call
+
+    def of(self, site: Site) -> Meeting:
+        """What the output of a kernel meets, in all calls of its layer."""
+        meeting = self._met(site)
+        if point_mass_of(meeting.law) is None:
+            return meeting
+        if sites_of(site.layer)[0].reader is site.reader:
+            source = self._sources.of(self._calls.get(id(site.layer), []))
+        else:
+            source = Source("the kernel before it in its layer")
+        note = source.note(meeting.activation)
+        return meeting._replace(source=source, note="; ".join(filter(None, (meeting.note, note))))
+
+    def _met(self, site: Site) -> Meeting:
+        if not site.reader.last:
+            return Meeting(Linear(), activation="linear")
+        own = _meeting_of(getattr(site.layer, "activation", None))
+        calls = self._calls.get(id(site.layer), [])
+        found = {meeting for call in calls for meeting in self._behind(_Key(call))}
+        if own.law != Linear():
+            return _within(own, found)
+        if not calls:
+            why = self.graph.error and f" ({self.graph.error})"
+            return Meeting(reason=f"the model does not show what follows{why}")
+        return _common(found)
+
+    def _find_behind(self, key: _Key) -> frozenset[Meeting]:
+        return frozenset(self._meetings(key.call))
+
+    def _meetings(self, call: Call) -> Iterator[Meeting]:
+        for tensor in call.outputs:
+            consumers = self.graph.consumers(tensor)
+            if not consumers and id(tensor) in self.graph.outputs:
+                yield Meeting(Linear(), activation="linear")
+            elif not consumers and len(call.outputs) == 1:
+                yield Meeting(reason="what follows is no layer of Keras")
+            for consumer in consumers:
+                yield from self._at(consumer)
+
+    def _at(self, call: Call) -> Iterable[Meeting]:
+        unit, name = call.unit, type(call.unit).__name__
+        if isinstance(unit, NORMALIZATIONS):
+            return [Meeting(reason=NORMALIZED)]
+        if isinstance(unit, Mixing):
+            note = "attention mixes positions: kept at each of them"
+            return [Meeting(Linear(), activation="linear", note=note)]
+        if has_kernel(unit) or isinstance(unit, layers.RNN | layers.Bidirectional):
+            return [Meeting(Linear(), activation="linear")]
+        if name in SUMS:
+            constant = Meeting(reason="a constant is added, which no scale keeps the moments of")
+            return [self._summed(call) if len(call.inputs) > 1 else constant]
+        behind = self._behind(_Key(call))
+        if isinstance(unit, DROPOUTS):
+            return [m._replace(dropout=joint(unit.rate, m.dropout)) for m in behind]
+        if averages(unit):
+            note = f"{name} averages, which makes the signal smaller"
+            return [m._replace(note=m.note or note) for m in behind]
+        if passes(unit):
+            return behind
+        return [_within(_meeting_of(unit), behind)]
+
+    def _summed(self, call: Call) -> Meeting:
+        """Right behind a sum an activation acts on all summands; anything else is far away."""
+        note = f"added to {len(call.inputs) - 1} other(s): the moment of the sum is not kept"
+        meeting = _common(self._behind(_Key(call)))
+        if meeting.reason in (NORMALIZED, _DIFFERENT):
+            meeting = Meeting(Linear(), activation="linear")
+        return meeting._replace(note=note, added=True)
+
+
+class _Key:
+    """A call, compared by identity."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self.call is other.call
+
+    def __hash__(self) -> int:
+        return id(self.call)
+
+
+def _common(found: Iterable[Meeting]) -> Meeting:
+    """Of all that an output meets; where one route is normalized, the others decide."""
+    found = list(found)
+    others = [meeting for meeting in found if meeting.reason != NORMALIZED] or found
+    if not others:
+        return Meeting(reason="what follows is no layer of Keras")
+    if len({(meeting.law, meeting.reason) for meeting in others}) > 1:
+        added = next((meeting for meeting in others if meeting.added), None)
+        if added is None:
+            return Meeting(reason=_DIFFERENT)
+        return Meeting(Linear(), activation="linear", note=added.note, added=True)
+    dropouts = {meeting.dropout for meeting in others}
+    dropout = dropouts.pop() if len(dropouts) == 1 else 0.0
+    note = next((meeting.note for meeting in others if meeting.note), "")
+    return others[0]._replace(dropout=dropout, note=note)
+
+
+def _within(own: Meeting, behind: Iterable[Meeting]) -> Meeting:
+    """An activation, and what is behind it: a normalization takes a scale away through it."""
+    if own.law is None:
+        return own
+    meeting = _common(behind)
+    if meeting.reason == NORMALIZED:
+        return meeting
+    return own._replace(dropout=meeting.dropout)
+
+
+def _meeting_of(activation: Any) -> Meeting:
+    name, law, reason = action_of(activation)
+    return Meeting(law, reason, name)
+
+
+def _in_mode(law: Law | None, dropout: float, training: bool) -> Law | None:
+    return Dropout(law, dropout) if law is not None and training and dropout else law

@@ -1,0 +1,261 @@
+"""How the kernels of each kind of layer connect: a table from layers to readers of their kernels.
+
+A shape does not show what one output sums over: `(3, 3, 8, 1)` is a convolution of 8 channels, a
+depthwise one, or a transposed one. The layer does. Where one position of the output has d units and
+each of them sums over n inputs, a kernel with `W_ij ~ N(0, g/n)` keeps the moment if all units see
+one and the same patch x. That is exact for dense layers, attention and plain convolutions. Else:
+
+- Groups, and depthwise kernels, where each channel is a group. Group j sees its own patch x_j of n
+  inputs, so `|y|^2 = sigma^2 sum_j |x_j|^2 Q_j`, each Q_j of the d/G units of the group. If all x_j
+  have one norm, the sum is `|x_j|^2 Q`, with Q of all d units: the law of a plain layer of width d
+  and fan-in n, exactly. If not, the sum has more spread, and a moment below the second is smaller.
+- A transposed convolution. Each input reaches `receptive field` outputs, and there are `strides`
+  times as many outputs as inputs, so one output sums over `n = receptive field / strides * inputs`
+  on average, over the phases of the stride. Exact for every output if the strides divide the
+  kernel; else for the mean square over positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+
+from keras_fracinit.initializers.fans import Fans, fans_of
+
+layers, initializers = keras.layers, keras.initializers
+
+
+Axes = tuple[list[int] | None, list[int] | None]
+
+
+class Reader(NamedTuple):
+    """Where a layer has a kernel, and what connects to what.
+
+    Attributes:
+        kind: What it is called.
+        attribute: The name of the variable.
+        initializer: The name of its initializer.
+        axes: The input and the output axes, of a layer that may not be built yet; None where the
+            last axis is the only output.
+        strides: How many positions of the output there are for one of the input.
+        last: Whether the output of the layer is that of this kernel.
+        note: Where the theory is not exact.
+        reason: Why it is not drawn; empty if it may be.
+    """
+
+    kind: str
+    attribute: str = "kernel"
+    initializer: str = "kernel_initializer"
+    axes: Callable[[Any], Axes] = lambda layer: (None, None)
+    strides: Callable[[Any], int] = lambda layer: 1
+    last: bool = True
+    note: Callable[[Any], str] = lambda layer: ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Site:
+    """A kernel of a layer.
+
+    Attributes:
+        layer: The layer.
+        reader: What is known of such a kernel.
+        held: The variable, where no attribute of a known name holds it.
+    """
+
+    layer: Any
+    reader: Reader
+    held: Any = None
+
+    @property
+    def variable(self) -> Any:
+        """The variable; None before the layer is built."""
+        if self.held is not None or not self.layer.built:
+            return self.held
+        return getattr(self.layer, self.reader.attribute)
+
+    @property
+    def path(self) -> str:
+        """The path of the variable, which begins with the name of the layer until it is built."""
+        if self.held is not None:
+            return str(self.held.path)
+        return f"{self.layer.path or self.layer.name}/{self.reader.attribute}"
+
+    @property
+    def initializer(self) -> Any:
+        return getattr(self.layer, self.reader.initializer, None)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape)
+
+    @property
+    def axes(self) -> Axes:
+        return self.reader.axes(self.layer)
+
+    @property
+    def strides(self) -> int:
+        return self.reader.strides(self.layer)
+
+    @property
+    def fan_in(self) -> float:
+        """The inputs that one output sums over, on average over the outputs."""
+        if self.reader.kind == "embedding":
+            return 1.0
+        return fans_of(self.shape, *self.axes).fan_in / self.strides
+
+    @property
+    def width(self) -> int:
+        """The output units at one position; of a recurrent kernel those of one gate."""
+        gate = _units(self.layer) if self.reader.kind == "recurrent" else None
+        return gate or fans_of(self.shape, *self.axes).width
+
+    @property
+    def frozen(self) -> bool:
+        return not (self.layer.trainable and getattr(self.variable, "trainable", True))
+
+
+def sites_of(layer: Any, recurrent: bool = False) -> list[Site]:
+    """The kernels of a layer that are its own: not those of the layers in it."""
+    if recurrent:
+        return _matrices(layer, _RECURRENT)
+    for kind, readers in _TABLE.items():
+        if isinstance(layer, kind):
+            return [Site(layer, reader) for reader in readers]
+    name = type(layer).__name__
+    return _matrices(layer, Reader("unknown", reason=f"{name} has no kernel of a known kind"))
+
+
+def has_kernel(layer: Any) -> bool:
+    """Whether the layer mixes its inputs by a kernel of a known kind."""
+    return isinstance(layer, tuple(_TABLE))
+
+
+def _matrices(layer: Any, reader: Reader) -> list[Site]:
+    inner = {id(v) for child in layer._flatten_layers(include_self=False) for v in child.weights}
+    own = [v for v in layer.weights if len(v.shape) > 1 and id(v) not in inner]
+    # The bias of a GRU is a matrix, one row for each of its kernels.
+    return [Site(layer, reader, variable) for variable in own if variable.name != "bias"]
+
+
+def _units(layer: Any) -> int | None:
+    return getattr(layer, "units", None) or getattr(layer, "filters", None)
+
+
+def _einsum_axes(layer: Any) -> Axes:
+    """What is summed over, and what is new; an axis that both sides share is a group."""
+    sides, output = layer.equation.replace(" ", "").replace("...", "").split("->")
+    inputs, kernel = sides.split(",")
+    summed = [axis for axis, label in enumerate(kernel) if label not in output]
+    new = [axis for axis, label in enumerate(kernel) if label in output and label not in inputs]
+    return summed, new
+
+
+def _depthwise_axes(layer: Any) -> Axes:
+    return list(range(layer.rank)), [layer.rank, layer.rank + 1]
+
+
+def _transposed_axes(layer: Any) -> Axes:
+    return [*range(layer.rank), layer.rank + 1], [layer.rank]
+
+
+def _strides(layer: Any) -> int:
+    return math.prod(layer.strides)
+
+
+def _uneven(layer: Any) -> str:
+    even = all(k % s == 0 for k, s in zip(layer.kernel_size, layer.strides, strict=True))
+    return "" if even else "strides do not divide the kernel: kept on average over positions"
+
+
+def _grouped(layer: Any) -> str:
+    return _GROUPED if layer.groups > 1 else ""
+
+
+_GROUPED = "groups: exact for patches of equal norm"
+
+
+_DEPTHWISE = Reader(
+    "depthwise",
+    initializer="depthwise_initializer",
+    axes=_depthwise_axes,
+    note=lambda layer: _GROUPED,
+)
+
+
+_SEPARABLE = (
+    _DEPTHWISE._replace(attribute="depthwise_kernel", last=False),
+    Reader("pointwise", "pointwise_kernel", "pointwise_initializer"),
+)
+
+
+_TRANSPOSED = Reader("transposed", axes=_transposed_axes, strides=_strides, note=_uneven)
+
+
+_CONVOLUTION = Reader("convolution", note=_grouped)
+
+
+_RECURRENT = Reader("recurrent", reason="a recurrent kernel is applied again and again, by gates")
+
+
+_TABLE: dict[type, tuple[Reader, ...]] = {
+    layers.Dense: (Reader("dense"),),
+    layers.EinsumDense: (Reader("einsum", axes=_einsum_axes),),
+    # The depthwise classes are no subclasses of the plain ones, nor are the transposed ones.
+    layers.Conv1D: (_CONVOLUTION,),
+    layers.Conv2D: (_CONVOLUTION,),
+    layers.Conv3D: (_CONVOLUTION,),
+    layers.DepthwiseConv1D: (_DEPTHWISE,),
+    layers.DepthwiseConv2D: (_DEPTHWISE,),
+    layers.SeparableConv1D: _SEPARABLE,
+    layers.SeparableConv2D: _SEPARABLE,
+    layers.Conv1DTranspose: (_TRANSPOSED,),
+    layers.Conv2DTranspose: (_TRANSPOSED,),
+    layers.Conv3DTranspose: (_TRANSPOSED,),
+    layers.Embedding: (
+        Reader(
+            "embedding",
+            "embeddings",
+            "embeddings_initializer",
+            reason="an embedding is looked up, not multiplied",
+        ),
+    ),
+}
+
+
+def _scaling_stddev(initializer: Any, shape: tuple[int, ...], fans: Fans) -> float:
+    if hasattr(initializer, "describe"):  # one of this package
+        return float(initializer.describe(shape).stddev)
+    mean = (fans.fan_in + fans.fan_out) / 2.0
+    fan = {"fan_in": fans.fan_in, "fan_out": fans.fan_out, "fan_avg": mean}[initializer.mode]
+    return math.sqrt(initializer.scale / max(1.0, fan))
+
+
+# How Keras' own initializers draw, and the standard deviation of one weight.
+_DRAWS: dict[type, tuple[Callable[[Any], str], Callable[[Any, tuple[int, ...], Fans], float]]] = {
+    initializers.VarianceScaling: (lambda i: str(i.distribution), _scaling_stddev),
+    initializers.RandomNormal: (lambda _: "untruncated_normal", lambda i, *_: float(i.stddev)),
+    # Cut off at two standard deviations.
+    initializers.TruncatedNormal: (
+        lambda _: "truncated_normal",
+        lambda i, *_: float(i.stddev) * 0.8796256610342398,
+    ),
+    initializers.RandomUniform: (
+        lambda _: "uniform",
+        lambda i, *_: float(i.maxval - i.minval) / math.sqrt(12.0),
+    ),
+    initializers.Orthogonal: (
+        lambda _: "orthogonal",
+        lambda i, _, fans: float(i.gain) / math.sqrt(fans.longer),
+    ),
+}
+
+
+def draw_of(initializer: Any) -> Any:
+    """Its distribution and its standard deviation, as functions; None if it has no scale."""
+    rows = (row for kind, row in _DRAWS.items() if isinstance(initializer, kind))
+    return next(rows, None)

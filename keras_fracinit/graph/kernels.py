@@ -1,0 +1,120 @@
+"""Lists the kernels of a model, each with what precedes and follows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from keras_fracinit.graph.call_graph import Graph
+from keras_fracinit.graph.downstream import NORMALIZED, Meeting, _Meetings, layers
+from keras_fracinit.graph.kernel_table import Site, draw_of, sites_of
+from keras_fracinit.laws.base import Law
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel of a model, and what is known of it.
+
+    Attributes:
+        site: Where it is.
+        meeting: What its output meets.
+        distribution: How its weights are drawn, as the user's initializer has it; empty if that
+            has no scale.
+        kept: Why it cannot be scaled whatever its output meets; empty if it can.
+        alone: Whether it is the only kernel of its layer.
+    """
+
+    site: Site
+    meeting: Meeting
+    distribution: str = ""
+    kept: str = ""
+    alone: bool = True
+
+    @property
+    def alpha(self) -> float | None:
+        """The tail index of its weights, if they are stable."""
+        return self.site.initializer.alpha if self.distribution == "stable" else None
+
+    @property
+    def normal(self) -> bool:
+        """Whether the values tell what they keep by their root mean square: stable ones do not."""
+        return self.alpha is None
+
+    @property
+    def law(self) -> Law | None:
+        """The law that its scale is for; None if it cannot be scaled."""
+        return None if self.reason else self.meeting.scales(training=False)
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be scaled; empty if it can."""
+        if self.kept or self.site.frozen:
+            return self.kept or "frozen"
+        if self.meeting.law is not None and not self.distribution:
+            name = type(self.site.initializer).__name__
+            return f"its initializer {name} has no scale to tune"
+        return self.meeting.reason
+
+    @property
+    def path(self) -> str:
+        """The name of the layer until it is built, its path from then on; of one kernel of several
+        that of the variable."""
+        layer = self.site.layer
+        return str(layer.path or layer.name) if self.alone else self.site.path
+
+
+def kernels_of(model: Any) -> list[Kernel]:
+    """Every kernel of the model, once each, in the order of the first calls of their layers."""
+    graph, kernels, known = Graph(model), [], set()
+    meetings = _Meetings(graph)
+    for layer in graph.layers:
+        hidden = graph.hidden.get(id(layer))
+        sites = sites_of(layer, recurrent=isinstance(hidden, layers.RNN))
+        for site in sites:
+            # Layers may share a variable, and an embedding be a layer's output kernel too.
+            if id(site.variable) in known and site.variable is not None:
+                continue
+            known.add(id(site.variable))
+            kernels.append(_kernel(site, meetings, hidden, len(sites) == 1))
+    return kernels
+
+
+def _kernel(site: Site, meetings: _Meetings, hidden: Any, alone: bool) -> Kernel:
+    layer, reason = site.layer, site.reader.reason
+    if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+        reason = "quantized or with LoRA weights"
+    elif not layer.built and site.strides > 1:
+        reason = "not built yet, and no initializer knows its strides"
+    elif hidden is not None and not reason:
+        reason = f"it belongs to a {type(hidden).__name__}, which is not looked into"
+        if isinstance(hidden, layers.SpectralNormalization):
+            reason = NORMALIZED
+    draw = draw_of(site.initializer)
+    distribution = draw[0](site.initializer) if draw else ""
+    meeting = Meeting() if reason else meetings.of(site)
+    return Kernel(site, meeting, distribution, reason, alone)
+
+
+def check_model(model: Any) -> list[Kernel]:
+    """The kernels of a model that has some and can be changed."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
+    unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]
+    if not model.built or (unbuilt and not model.weights):
+        raise ValueError(
+            "`model` must be built: call it once on an array of the shape of one batch, or call "
+            "its `build(input_shape)`, or begin it with a keras.Input. "
+            f"Received: model {model.name!r}, of which {', '.join(unbuilt[:3])} is not built"
+        )
+    for layer in model._flatten_layers():
+        if getattr(layer, "quantization_mode", None):
+            raise ValueError(
+                "`model` must not be quantized: its kernels are integers. Re-initialize it, then "
+                f"quantize it. Received: layer {layer.name!r} in {layer.quantization_mode}"
+            )
+    kernels = [kernel for kernel in kernels_of(model) if kernel.site.variable is not None]
+    if not kernels:
+        raise ValueError(f"`model` must have kernels. Received: model {model.name!r} without any")
+    return kernels

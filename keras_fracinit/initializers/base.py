@@ -1,0 +1,250 @@
+"""The initializers: a gain from `moments`, a fan from the shape, a draw by Keras' own samplers.
+
+One base class does everything; a public class only names its law. They derive from the public
+`VarianceScaling` because Keras hands the axes of an `EinsumDense` kernel (hence of attention) to
+subclasses of that class alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import ml_dtypes
+
+from keras_fracinit import laws
+from keras_fracinit.activations import parameters_of
+from keras_fracinit.initializers.fans import Fans, check_axes, check_shape, fans_of, split_axes
+from keras_fracinit.initializers.stable_sampling import sample_stable
+from keras_fracinit.laws import stable
+from keras_fracinit.propagation import moments
+from keras_fracinit.utils.validation import check_choice, check_integer, check_real
+
+MODES = ("fan_in", "fan_out")
+
+
+DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal", "stable")
+
+
+@dataclass(frozen=True)
+class LayerScale:
+    """What an initializer gives a kernel of one shape, and what that does to the signal.
+
+    Attributes:
+        fan_in: Inputs that one output unit sums over.
+        fan_out: Outputs that one input unit reaches, as Keras counts them.
+        width: The number of output units d at one position: the filters of a convolution.
+        gain: `fan * stddev^2`, with the fan of the initializer's mode; `fan * stddev^alpha` for
+            stable weights.
+        stddev: The standard deviation of one weight; of a stable one, which has none, its scale.
+        ratio: `stddev` over that of `reference`; nan for stable weights.
+        reference: "LeCun" for linear, "He" otherwise: what keeps the variance without dropout.
+        log_norm_mean: Mean of the log-norm that the layer adds, in nats, given survival.
+        log_norm_std: Its standard deviation, in nats.
+        alpha: The tail index of stable weights; 2 for all others.
+    """
+
+    fan_in: int
+    fan_out: int
+    width: int
+    gain: float
+    stddev: float
+    ratio: float
+    reference: str
+    log_norm_mean: float
+    log_norm_std: float
+    alpha: float = field(default=2.0, kw_only=True)
+
+    def __str__(self) -> str:
+        scale = f"stddev {self.stddev:.6g} = {self.ratio:.6g} x {self.reference}"
+        if self.alpha < 2.0:
+            scale = f"alpha {self.alpha:g}, scale {self.stddev:.6g}"
+        return (
+            f"fan_in {self.fan_in}, fan_out {self.fan_out}, width {self.width}: "
+            f"gain {self.gain:.6g}, {scale}"
+            f"; log-norm per layer {self.log_norm_mean:+.5f} +- {self.log_norm_std:.5f}"
+        )
+
+
+class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc]
+    """Keeps the s-th moment through a layer that follows `_law`. Arguments: see `FracReLU`."""
+
+    _law: laws.Law
+
+    def __init__(
+        self,
+        s: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "untruncated_normal",
+        dropout: float = 0.0,
+        method: str = "exact",
+        seed: Any = None,
+        input_axes: Sequence[int] | None = None,
+        output_axes: Sequence[int] | None = None,
+        alpha: float | None = None,
+    ) -> None:
+        check_choice("mode", mode, MODES)
+        check_weights(distribution, alpha)
+        dropout = check_real("dropout", dropout)
+        law = laws.Dropout(self._law, dropout) if dropout else self._law
+        weights = law if alpha is None else stable.Stable(law, alpha)
+        self.law, self.s = moments.checked(weights, s, method)
+        input_axes, output_axes = check_axes(input_axes, output_axes)
+        super().__init__(
+            scale=1.0 / law.mean,  # what the gain tends to as the width grows
+            mode=mode,
+            seed=_check_seed(seed),
+            input_axes=input_axes,
+            output_axes=output_axes,
+        )
+        if seed is None:
+            # Keras draws a seed here once and repeats it on every call, and EinsumDense copies it
+            # into a clone: layers that share the instance would get equal kernels, and the theory
+            # of independent layers would be void.
+            self.seed = None
+        self.distribution = distribution
+        self.dropout = dropout
+        self.method = method
+        self.alpha = None if alpha is None else self.law.exponent
+
+    def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
+        shape, dtype = check_shape(shape), _check_dtype(dtype)
+        fans = fans_of(shape, self.input_axes, self.output_axes)
+        gain = self._gain(fans)
+        stddev = self._stddev(gain, fans)
+        if stddev > _largest(dtype):
+            message = moments.overflow_message(self.law, self.s, fans.width, "stddev", dtype)
+            raise ValueError(message)
+        # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+        seed = random.randint(1, 10**9) if self.seed is None else self.seed
+        if self.distribution == "orthogonal":
+            return self._orthogonal(shape, dtype, fans, stddev, seed)
+        if self.distribution == "stable":
+            return sample_stable(shape, dtype, self.law.exponent, stddev, seed)
+        sampler = keras.initializers.VarianceScaling(
+            gain, self.mode, self.distribution, seed, self.input_axes, self.output_axes
+        )
+        return sampler(shape, dtype)
+
+    def describe(self, shape: Iterable[int]) -> LayerScale:
+        """The scale of a kernel of this shape, and the log-norm that its layer adds.
+
+        The log-norm is that of `|y|/sqrt(d)` over `|x|/sqrt(n)` in mode "fan_in", and of `|y|` over
+        `|x|/sqrt(receptive field)` in mode "fan_out". For "truncated_normal" and "uniform" it is
+        the Gaussian one, which they approach as the layer widens.
+
+        Args:
+            shape: The shape of the kernel. It does not show the gates of a recurrent kernel: for an
+                LSTM the width here is `4 * units`.
+
+        Returns:
+            An immutable record that prints as one line.
+
+        Raises:
+            ValueError: If the shape is unusable or the gain not finite, as when drawing.
+
+        Example:
+
+        >>> from keras_fracinit import FracReLU
+        >>> print(FracReLU(s=1.0).describe((784, 64)))  # doctest: +NORMALIZE_WHITESPACE
+        fan_in 784, fan_out 64, width 64: gain 2.03982, stddev 0.051008 = 1.00991 x He; log-norm
+        per layer -0.01020 +- 0.14405
+        """
+        fans = fans_of(check_shape(shape), self.input_axes, self.output_axes)
+        gain = self._gain(fans)
+        mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
+        if self.distribution == "orthogonal":
+            # |W x| is |x| |z_d|/|z_m|: what the norm of an m-vector of normals adds, is taken out.
+            norm = moments.log_norm(laws.Linear(), self.s, fans.longer, self.method)
+            mean, variance = mean - norm.mean, variance - norm.variance
+        return LayerScale(
+            *fans,
+            gain=gain,
+            stddev=self._stddev(gain, fans),
+            ratio=math.sqrt(gain * self._law.mean) if self.alpha is None else math.nan,
+            reference="LeCun" if self._law == laws.Linear() else "He",
+            log_norm_mean=mean,
+            log_norm_std=math.sqrt(max(variance, 0.0)),  # linear, square, orthogonal: 0 to rounding
+            alpha=self.law.exponent,
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **parameters_of(self._law),
+            "s": self.s,
+            "mode": self.mode,
+            "distribution": self.distribution,
+            "dropout": self.dropout,
+            "method": self.method,
+            "seed": super().get_config()["seed"],
+            "input_axes": self.input_axes,
+            "output_axes": self.output_axes,
+            "alpha": self.alpha,
+        }
+
+    def _gain(self, fans: Fans) -> float:
+        gain = moments.gain(self.law, self.s, fans.width, self.method)
+        if self.distribution == "orthogonal":
+            # A Haar matrix is a Gaussian one without the spread of the norm of its m-vectors.
+            gain /= moments.gain(laws.Linear(), self.s, fans.longer, self.method)
+        return gain
+
+    def _stddev(self, gain: float, fans: Fans) -> float:
+        return float((gain / getattr(fans, self.mode)) ** (1.0 / self.law.exponent))
+
+    def _orthogonal(
+        self, shape: tuple[int, ...], dtype: str, fans: Fans, stddev: float, seed: Any
+    ) -> Any:
+        rank = len(shape)
+        inputs, outputs = split_axes(rank, self.input_axes, self.output_axes)
+        order = inputs + outputs
+        if rank < 2 or len(order) < rank:
+            raise ValueError(
+                "`distribution='orthogonal'` needs a kernel of rank 2 or more in which every axis "
+                f"is an input or an output axis. Received: shape={shape}, "
+                f"input_axes={self.input_axes}, output_axes={self.output_axes}"
+            )
+        # An entry of a semi-orthogonal n x d matrix has variance 1/max(n, d).
+        sampler = keras.initializers.Orthogonal(stddev * math.sqrt(fans.longer), seed=seed)
+        # No backend has a QR in half precision.
+        draw_dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
+        matrix = sampler((fans.fan_in, fans.width), draw_dtype)
+        kernel = keras.ops.reshape(matrix, [shape[axis] for axis in order])
+        if order != tuple(range(rank)):
+            kernel = keras.ops.transpose(kernel, [order.index(axis) for axis in range(rank)])
+        return kernel if draw_dtype == dtype else keras.ops.cast(kernel, dtype)
+
+
+@functools.cache
+def _largest(dtype: str) -> float:
+    return float(ml_dtypes.finfo(dtype).max)
+
+
+def _check_dtype(dtype: Any) -> str:
+    name = str(keras.backend.standardize_dtype(dtype))  # None is floatx
+    if not keras.backend.is_float_dtype(name):
+        raise ValueError(f"`dtype` must be a floating-point type. Received: dtype={dtype}")
+    return name
+
+
+def check_weights(distribution: Any, alpha: Any) -> None:
+    """What weights are drawn from."""
+    check_choice("distribution", distribution, DISTRIBUTIONS)
+    if (alpha is None) == (distribution == "stable"):
+        raise ValueError(
+            "`alpha` must be given with `distribution='stable'`, and with no other. "
+            f"Received: alpha={alpha}, distribution={distribution!r}"
+        )
+    if alpha is not None:
+        stable.check_alpha(alpha)
+
+
+def _check_seed(seed: Any) -> Any:
+    if seed is None or isinstance(seed, dict | keras.random.SeedGenerator):
+        return seed  # a dict is a SeedGenerator's configuration, read back by Keras
+    return check_integer("seed", seed, 0, 2**32 - 1)  # what every backend accepts

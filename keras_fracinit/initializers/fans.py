@@ -1,0 +1,102 @@
+"""The shape of a kernel: what counts as an input of its layer and what as an output unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from keras_fracinit.utils.validation import check_integer
+
+
+class Fans(NamedTuple):
+    """How a kernel connects.
+
+    Attributes:
+        fan_in: Inputs that one output unit sums over.
+        fan_out: Outputs that one input unit reaches, as Keras counts them.
+        width: The output units at one position: the filters of a convolution.
+    """
+
+    fan_in: int
+    fan_out: int
+    width: int
+
+    @property
+    def longer(self) -> int:
+        """The longer side of the matrix that a kernel is to one patch."""
+        return max(self.fan_in, self.width)
+
+
+def fans_of(
+    shape: tuple[int, ...],
+    input_axes: Sequence[int] | None = None,
+    output_axes: Sequence[int] | None = None,
+) -> Fans:
+    """The fans of a dense or convolutional kernel, or of one whose axes are given."""
+    rank = len(shape)
+    if rank == 1 and input_axes is None:  # as Keras has it
+        return Fans(shape[0], shape[0], shape[0])
+    axes = split_axes(rank, input_axes, output_axes)
+    fan_in, width = (math.prod(shape[axis] for axis in group) for group in axes)
+    receptive_field = math.prod(shape[:-2]) if input_axes is None else 1
+    return Fans(fan_in, receptive_field * width, width)
+
+
+def split_axes(
+    rank: int, input_axes: Sequence[int] | None, output_axes: Sequence[int] | None
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The input and the output axes, counted from the front; by default the last is the output."""
+    if input_axes is None or output_axes is None:
+        return tuple(range(rank - 1)), (rank - 1,)
+    for name, axes in (("input_axes", input_axes), ("output_axes", output_axes)):
+        if not all(-rank <= axis < rank for axis in axes):
+            raise ValueError(f"`{name}` is out of range for rank {rank}. Received: {name}={axes}")
+    inputs = tuple(axis % rank for axis in input_axes)
+    outputs = tuple(axis % rank for axis in output_axes)
+    _check_distinct(inputs, outputs)
+    return inputs, outputs
+
+
+def check_shape(shape: Iterable[int]) -> tuple[int, ...]:
+    """The shape as a tuple of Python ints."""
+    try:
+        sizes = tuple(shape)
+    except TypeError:
+        raise TypeError(f"`shape` must be a sequence of integers. Received: {shape=}") from None
+    if not sizes:
+        raise ValueError("`shape` must have at least one dimension. Received: shape=()")
+    integral = all(isinstance(size, int | np.integer) for size in sizes)
+    if not integral or any(isinstance(size, bool) or size < 1 for size in sizes):
+        raise ValueError(
+            f"`shape` must have positive integer dimensions, all known. Received: shape={sizes}"
+        )
+    return tuple(map(int, sizes))
+
+
+def check_axes(
+    input_axes: Sequence[int] | None, output_axes: Sequence[int] | None
+) -> tuple[list[int] | None, list[int] | None]:
+    """Both as lists of Python ints, or both None; checked as far as that goes without a shape."""
+    if input_axes is None and output_axes is None:
+        return None, None
+    if input_axes is None or output_axes is None:
+        raise ValueError(
+            "`input_axes` and `output_axes` must be given together. "
+            f"Received: input_axes={input_axes}, output_axes={output_axes}"
+        )
+    inputs = [check_integer("input_axes", axis, -32, 31) for axis in input_axes]
+    outputs = [check_integer("output_axes", axis, -32, 31) for axis in output_axes]
+    _check_distinct(inputs, outputs)
+    return inputs, outputs
+
+
+def _check_distinct(input_axes: Sequence[int], output_axes: Sequence[int]) -> None:
+    axes = [*input_axes, *output_axes]
+    if len(set(axes)) < len(axes):
+        raise ValueError(
+            "`input_axes` and `output_axes` must be distinct and not overlap. "
+            f"Received: input_axes={input_axes}, output_axes={output_axes}"
+        )

@@ -1,0 +1,20 @@
+"""Laws of one unit: what an activation makes of the square of a standard normal."""
+
+from keras_fracinit.laws.base import Laplace, Law, law_of
+from keras_fracinit.laws.homogeneous import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
+from keras_fracinit.laws.smooth import Sampled, Smooth
+from keras_fracinit.laws.stable import Stable
+
+__all__ = [
+    "Dropout",
+    "Laplace",
+    "Law",
+    "LeakyReLU",
+    "Linear",
+    "RandomizedLeakyReLU",
+    "ReLU",
+    "Sampled",
+    "Smooth",
+    "Stable",
+    "law_of",
+]

@@ -1,0 +1,132 @@
+"""The law of one unit: what an activation makes of the size of a standard normal.
+
+A layer `y = phi(W x)` with independent `W_ij ~ N(0, sigma^2)` and a positively homogeneous `phi`
+has, given `x`, exactly
+
+    |y| = sigma |x| sqrt(Q),    Q = sum over the d output units of q,    q = phi(z)^2,
+
+where `z ~ N(0, 1)` is drawn afresh for each unit. All that the moments of a layer need to know of
+its activation is therefore the law of the one number `q = C z^2`, with `C` the squared slope that
+`z` meets. A `Law` gives its first two moments, how often it is zero and its Laplace transform, for
+two inputs at once also how much their outputs have in common, and nothing above this package
+asks which activation it is: a new activation is a new class here.
+
+Source: M. Gurbuzbalaban and Y. Hu, "Fractional moment-preserving initialization schemes for
+training deep neural networks", AISTATS 2021, arXiv 2005.11878.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import numpy.typing as npt
+
+from keras_fracinit.utils.validation import check_order
+
+Array = npt.NDArray[Any]  # of float64, or complex128 where an integral leaves the real line
+
+
+class Laplace(NamedTuple):
+    """The transform `psi(t) = E exp(-t q)` in three numbers that keep all their digits.
+
+    Attributes:
+        psi: `psi(t)`, to full relative accuracy where it is small (large `t`).
+        complement: `1 - psi(t)`, to full relative accuracy where it is small (small `t`).
+        decay: `-psi'(t) = E[q exp(-t q)]`.
+    """
+
+    psi: Array
+    complement: Array
+    decay: Array
+
+
+class Law(ABC):
+    """The law of `q = phi(z)^2`, `z` standard normal. Immutable, hashable, compared by value."""
+
+    @property
+    @abstractmethod
+    def mean(self) -> float:
+        """`E q = E C`. Its reciprocal is the gain at s = 2."""
+
+    @property
+    @abstractmethod
+    def mean_square(self) -> float:
+        """`E q^2 = 3 E C^2`."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> float:
+        """`P(q > 0)`. Its complement is the probability that one unit is silent."""
+
+    @property
+    @abstractmethod
+    def floor(self) -> float:
+        """The smallest squared slope above 0; for `t` far beyond `1/floor`, `psi` is `P(q = 0)`."""
+
+    @property
+    @abstractmethod
+    def ceiling(self) -> float:
+        """The largest squared slope: `psi` is analytic off a cut from `-1/(2 ceiling)` to -inf."""
+
+    @property
+    def exponent(self) -> float:
+        """alpha of `q = |phi(z)|^alpha`: 2 for normal weights, less for stable ones."""
+        return 2.0
+
+    def check_order(self, s: object) -> float:
+        """The order of a moment that a layer can keep."""
+        return check_order(s)
+
+    def size(self, width: int) -> float:
+        """What `Q/width` is typically, given that one unit is alive: the unit of the race."""
+        return self.mean
+
+    @abstractmethod
+    def laplace(self, t: Array) -> Laplace:
+        """The transform of `q` at `t > 0`, or at complex `t` off the cut."""
+
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        """What becomes of `z > 0` where signs and slopes are random: `|phi(+-z)|` by cases.
+
+        Only heavy-tailed weights ask for it, see `stable`. Returns probabilities `(cases,)` and
+        values `(cases, len(z))`.
+        """
+        raise ValueError(
+            "Heavy-tailed weights need a law with `magnitudes`, which says what becomes of any z. "
+            f"Received: {self!r}"
+        )
+
+    @abstractmethod
+    def overlap(self, shared: bool) -> tuple[float, float]:
+        """What the outputs of two inputs have in common: `(odd + even, even)`.
+
+        phi is an odd part alpha z plus an even part beta |z|. So for jointly normal `u`, `v` of
+        correlation c, `E phi(u) phi(v) = odd c + even E|u v|`, with `odd = E alpha alpha'` and
+        `even = E beta beta'`. The primes: the random slopes and masks of the two inputs are the
+        same draws where `shared`, else independent ones.
+        """
+
+
+@functools.singledispatch
+def law_of(activation: object) -> Law:
+    """The law of an activation, however it is named: a law stands for itself.
+
+    Other kinds of object (names, functions, layers) are registered where they are known.
+
+    Args:
+        activation: A `Law`, or anything that `keras_fracinit.initializer_for` accepts.
+
+    Returns:
+        The law of its squared output on a standard normal.
+
+    Raises:
+        ValueError: If the activation is unknown.
+    """
+    raise ValueError(f"`activation` must have a law. Received: activation={activation!r}")
+
+
+@law_of.register
+def _(activation: Law) -> Law:
+    return activation

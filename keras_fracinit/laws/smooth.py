@@ -1,0 +1,394 @@
+"""The laws of smooth activations: sums of point masses, exact for pre-activations of unit size.
+
+tanh, GELU, SiLU and their like are not positively homogeneous: what they make of a signal of twice
+the size is not twice the answer, and no scale of the weights keeps a moment at every size. At one
+size one does. Where the pre-activations `W x` have root mean square 1 they are standard normal, and
+the squared output of a unit is `q = phi(z)^2` as it stands. Its transform is a sum over nodes,
+
+    psi(t) = E exp(-t phi(z)^2) = sum of w_k exp(-t phi(z_k)^2),
+
+and everything in `moments` follows from it: `gain` is the scale whose fixed point is that size.
+
+Whether a network stays there is another matter. In a wide layer the size r of the pre-activations
+becomes `sqrt(g E phi(r z)^2)` in the next one, the length map, with fixed point 1. Its slope there
+says whether a deviation shrinks with depth (tanh, ELU, SELU, softplus: the point attracts) or grows
+(GELU, SiLU, Mish: it repels, and a deep network runs away from it, up or down).
+
+Nodes. With `z = log(1 + exp(k/8))/3` on either half-line the trapezoidal rule in k has nodes that
+are evenly spaced for large z and geometric near 0, where `phi(z)^2` vanishes for most activations
+and a narrow layer looks at scales down to exp(-50). The integrands are analytic and bounded for
+`|Im k| < 2 pi`, which makes the error exp(-4 pi^2) = 7e-18.
+
+Source: theory of `keras_fracinit.gain`; B. Poole, S. Lahiri, M. Raghu, J. Sohl-Dickstein and S.
+Ganguli, "Exponential expressivity in deep neural networks through transient chaos", NIPS 2016, for
+the length map.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+from keras_fracinit.laws.base import Array, Laplace, Law
+from keras_fracinit.laws.homogeneous import Dropout
+from keras_fracinit.utils.validation import check_choice
+
+# z from exp(-61) to 13: beyond lie 1e-27 and 1e-38 of a standard normal.
+_FIRST, _LAST = -480, 312
+
+
+_TINY = 1e-300
+
+
+# A homogeneous activation of slope a has |a z| < |a| exp(-55) with this probability. What a window
+# of the race that ends at exp(110) is wide enough for, see `moments`.
+_LOG_RARE = -55.0
+
+
+def _half_line(step: float) -> tuple[Array, Array]:
+    """Nodes above 0 and how fast they move with k."""
+    x = np.arange(_FIRST, _LAST + step, step) / 8.0
+    return np.logaddexp(0.0, x) / 3.0, 1.0 / (24.0 * (1.0 + np.exp(-x)))
+
+
+def nodes(doubled: bool = False) -> Array:
+    """Where an activation is evaluated: `-z` in the first row, `z` in the second, ascending in z.
+
+    Doubled, every second column is one of the others.
+    """
+    z, _ = _half_line(0.5 if doubled else 1.0)
+    return np.stack([-z, z])
+
+
+def _weights(step: float) -> Array:
+    z, speed = _half_line(step)
+    weights = np.exp(-0.5 * z * z) * speed
+    return np.tile(0.5 * weights / weights.sum(), (2, 1))
+
+
+_NODES, _WEIGHTS = nodes(), _weights(1.0)
+
+
+def _sigmoid(z: Array) -> Array:
+    small = np.exp(-np.abs(z))
+    return np.where(z > 0.0, 1.0, small) / (1.0 + small)
+
+
+def _softplus(z: Array) -> Array:
+    return np.logaddexp(0.0, z)
+
+
+_erfc: Callable[[Array], Array] = np.vectorize(math.erfc, otypes=[np.float64])
+
+
+def _normal_cdf(z: Array) -> Array:
+    # By erfc, which keeps its digits far below 0; NumPy has neither.
+    return 0.5 * _erfc(-math.sqrt(0.5) * z)
+
+
+def _gelu_slope(z: Array) -> Array:
+    return _normal_cdf(z) + z * np.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+
+
+def _elu(z: Array) -> Array:
+    return np.where(z > 0.0, z, np.expm1(np.minimum(z, 0.0)))
+
+
+def _elu_slope(z: Array) -> Array:
+    return np.exp(np.minimum(z, 0.0))
+
+
+# Klambauer et al., "Self-normalizing neural networks", 2017; as in Keras.
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
+def _selu(z: Array) -> Array:
+    return _SELU_SCALE * np.where(z > 0.0, z, _SELU_ALPHA * np.expm1(np.minimum(z, 0.0)))
+
+
+def _selu_slope(z: Array) -> Array:
+    return _SELU_SCALE * np.where(z > 0.0, 1.0, _SELU_ALPHA * np.exp(np.minimum(z, 0.0)))
+
+
+def _mish_slope(z: Array) -> Array:
+    bent = np.tanh(_softplus(z))
+    return bent + z * _sigmoid(z) * (1.0 - bent * bent)
+
+
+class Curve(NamedTuple):
+    """An activation and its derivative."""
+
+    value: Callable[[Array], Array]
+    slope: Callable[[Array], Array]
+
+
+# With the names and the defaults of keras.activations: GELU is the exact one, alpha of ELU is 1.
+CURVES = {
+    "tanh": Curve(np.tanh, lambda z: np.cosh(z) ** -2),
+    "gelu": Curve(lambda z: z * _normal_cdf(z), _gelu_slope),
+    "silu": Curve(lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1.0 + z * _sigmoid(-z))),
+    "elu": Curve(_elu, _elu_slope),
+    "selu": Curve(_selu, _selu_slope),
+    "softplus": Curve(_softplus, _sigmoid),
+    "mish": Curve(lambda z: z * np.tanh(_softplus(z)), _mish_slope),
+}
+
+
+NAMES = tuple(CURVES)
+
+
+def transform(t: Array, masses: Iterable[tuple[Array, Array]], at_zero: float = 0.0) -> Laplace:
+    """The transform of a sum of point masses, given by weights and places, and one at 0."""
+    psi, complement, decay = np.full_like(t, at_zero), np.zeros_like(t), np.zeros_like(t)
+    for weights, q in masses:
+        exponent = np.multiply.outer(-t, q)
+        alive = np.exp(exponent)
+        psi = psi + alive @ weights
+        complement = complement - np.expm1(exponent) @ weights
+        decay = decay + alive @ (weights * q)
+    # Where q stays away from 0 both vanish for large t, and their logarithms are taken.
+    psi, decay = (np.where(np.abs(x) < _TINY, _TINY, x) for x in (psi, decay))
+    return Laplace(psi, complement, decay)
+
+
+class _Summary(NamedTuple):
+    """What the sums over the nodes give once and for all."""
+
+    mean: float
+    mean_square: float
+    alive: float
+    floor: float
+    length_slope: float
+    gradient_factor: float
+
+
+class PointMass(Law):
+    """The law of `q = phi(z)^2` for pre-activations of unit root mean square, by its nodes.
+
+    Orders up to 2 alone: beyond, `psi` would be needed where the nodes do not reach.
+    """
+
+    activation: str
+
+    @abstractmethod
+    def curve(self) -> tuple[Array, Array]:
+        """`phi` and `phi'` at the nodes."""
+
+    @property
+    def mean(self) -> float:
+        return _summary(self).mean
+
+    @property
+    def mean_square(self) -> float:
+        return _summary(self).mean_square
+
+    @property
+    def alive(self) -> float:
+        return _summary(self).alive
+
+    @property
+    def floor(self) -> float:
+        """That of a homogeneous activation as likely to be next to 0 as this one, at the least."""
+        return _summary(self).floor
+
+    @property
+    def ceiling(self) -> float:
+        self._refuse("moments of an order above 2, and scales that keep them,")
+
+    @property
+    def length_slope(self) -> float:
+        """`d log r_out / d log r_in` of the length map at r = 1, `E[z phi(z) phi'(z)]/E q`.
+
+        Below 1 in size the unit root mean square attracts, above 1 it repels.
+        """
+        return _summary(self).length_slope
+
+    @property
+    def gradient_factor(self) -> float:
+        """`g E phi'(z)^2` with `g = 1/E q`: what a wide, square layer does to a squared gradient.
+
+        At unit root mean square, at s = 2; at finite width and s < 2 times `g E q`.
+        """
+        return _summary(self).gradient_factor
+
+    def laplace(self, t: Array) -> Laplace:
+        values, _ = self.curve()
+        return transform(t, [(_WEIGHTS.ravel(), np.square(values).ravel())])
+
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        self._refuse("heavy-tailed weights, which look at the activation far out,")
+
+    def overlap(self, shared: bool) -> tuple[float, float]:
+        self._refuse("angles between inputs")
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ValueError(
+            "The law of a smooth activation is that of pre-activations of unit root mean square; "
+            f"{what} are known for positively homogeneous activations only. "
+            f"Received: {self.activation!r}"
+        )
+
+
+def floor_of(q: Array, weights: Array) -> float:
+    """The squared slope of a homogeneous activation as likely to be next to 0, at the least."""
+    order = np.argsort(q)
+    below = np.cumsum(weights[order])
+    rare = float(q[order][np.searchsorted(below, below[-1] * math.exp(_LOG_RARE))])
+    # The 64 is for a q that stays away from 0: psi is exp(-64) there, not 1/e.
+    return rare * math.exp(-2.0 * _LOG_RARE) / 64.0
+
+
+@functools.lru_cache(maxsize=256)
+def _summary(law: PointMass) -> _Summary:
+    values, slopes = law.curve()
+    q = values**2
+    mean = float((_WEIGHTS * q).sum())
+    positive = q[q > 0.0]
+    alive = 1.0 if positive.size == q.size else float(_WEIGHTS[q > 0.0].sum())
+    return _Summary(
+        mean,
+        float((_WEIGHTS * q**2).sum()),
+        alive,
+        floor_of(positive, _WEIGHTS[q > 0.0]),
+        float((_WEIGHTS * _NODES * values * slopes).sum()) / mean,
+        float((_WEIGHTS * slopes**2).sum()) / mean,
+    )
+
+
+@dataclass(frozen=True)
+class Smooth(PointMass):
+    """A smooth activation of Keras, computed in float64: exact where `W x` has size 1.
+
+    The relative error of `gain` is at most 1e-11 for s >= 0.1, as that of the other laws.
+
+    Args:
+        activation: "tanh", "gelu" (the exact one, Keras' default), "silu", "elu" (alpha = 1),
+            "selu", "softplus" or "mish".
+
+    Raises:
+        ValueError: If there is no such activation here.
+
+    Example:
+
+    >>> from keras_fracinit import gain
+    >>> from keras_fracinit.laws import Smooth
+    >>> round(gain(Smooth("tanh"), s=1, width=64), 6)
+    2.542447
+    >>> round(Smooth("tanh").length_slope, 3), round(Smooth("gelu").length_slope, 3)
+    (0.461, 1.144)
+
+    Source: theory of `keras_fracinit.gain`; Poole et al., NIPS 2016, for the length map.
+    """
+
+    activation: str
+
+    def __post_init__(self) -> None:
+        check_choice("activation", self.activation, NAMES)
+
+    def curve(self) -> tuple[Array, Array]:
+        return _named_curve(self.activation)
+
+    def magnitudes(self, z: Array) -> tuple[Array, Array]:
+        phi = CURVES[self.activation].value
+        return np.array([0.5, 0.5]), np.abs([phi(z), phi(-z)])
+
+
+@functools.lru_cache
+def _named_curve(name: str) -> tuple[Array, Array]:
+    curve = CURVES[name]
+    return curve.value(_NODES), curve.slope(_NODES)
+
+
+# The central difference of sixth order.
+_DIFFERENCE = np.array([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / 60.0
+
+
+@dataclass(frozen=True)
+class Sampled(PointMass):
+    """Any activation, by the values that a function gave at the nodes: see `Sampled.of`.
+
+    Attributes:
+        activation: What the function is called.
+        values: The values, as the bytes of float64: hashed once, compared fast.
+        error: How much twice as many nodes change the gain of a layer of one unit, at s = 1 or 2,
+            whichever changes more, relatively.
+    """
+
+    activation: str
+    values: bytes = field(repr=False)
+    error: float = field(compare=False)
+
+    @classmethod
+    def of(cls, activation: str, values: Array) -> Sampled:
+        """The law of an activation with these values at `nodes(doubled=True)`."""
+        if not np.isfinite(values).all():
+            where = float(nodes(doubled=True)[~np.isfinite(values)][0])
+            raise ValueError(
+                "`activation` must be finite between -13 and 13. "
+                f"Received: {activation!r}, which is not at {where:.6g}"
+            )
+        if np.ptp(values) == 0.0:
+            raise ValueError(
+                "`activation` must not be a constant, on a tensor whose last axis has size 1: it "
+                "must act on each number alone, which softmax does not. "
+                f"Received: {activation!r}, which is {values.flat[0]:g} everywhere"
+            )
+        fine, coarse = _weights(0.5), _WEIGHTS
+        sizes = np.abs(values), np.abs(values[:, ::2])
+        change = [
+            2.0 / p * abs((coarse * sizes[1] ** p).sum() / (fine * sizes[0] ** p).sum() - 1.0)
+            for p in (1.0, 2.0)
+        ]
+        return cls(activation, np.ascontiguousarray(values[:, ::2]).tobytes(), float(max(change)))
+
+    def curve(self) -> tuple[Array, Array]:
+        values = np.frombuffer(self.values).reshape(_NODES.shape)
+        _, speed = _half_line(1.0)
+        slopes = np.zeros_like(values)
+        for row, sign in ((0, -1.0), (1, 1.0)):
+            difference = np.correlate(values[row], _DIFFERENCE, "valid")
+            slopes[row, 3:-3] = sign * difference / speed[3:-3]
+        return values, slopes
+
+
+_NEITHER = 1e-4  # of a slope
+
+
+def point_mass_of(law: Law | None) -> PointMass | None:
+    """The law of a smooth activation; None if it is that of another one."""
+    while isinstance(law, Dropout):
+        law = law.law
+    return law if isinstance(law, PointMass) else None
+
+
+def check_every_size(law: Law, what: str) -> Law:
+    """Refuses the law of a smooth activation for what needs one that holds at every size."""
+    if (found := point_mass_of(law)) is not None:
+        raise ValueError(
+            "`activation` must be positively homogeneous, phi(c u) = c phi(u) for c > 0: the law "
+            f"of a smooth one holds at one size of the signal only, and {what}. "
+            f"Received: {found.activation!r}"
+        )
+    return law
+
+
+def fate_of(length_slope: float) -> str:
+    """What the operating point does to a signal that is off it, in words."""
+    size = abs(length_slope)
+    if abs(size - 1.0) < _NEITHER:
+        return "neither attracts nor repels"
+    return "attracts" if size < 1.0 else "REPELS: deep networks run away from it"
+
+
+def caveat_of(length_slope: float) -> str:
+    """How long a scale holds that is exact at the operating point, in words."""
+    return (
+        "exact at unit root mean square of the pre-activations only, which "
+        f"{fate_of(length_slope)} (slope of the length map {length_slope:.4f})"
+    )

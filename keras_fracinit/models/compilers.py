@@ -1,0 +1,89 @@
+"""Compiles a measurement for each backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from keras_fracinit.models.probe import Data
+
+if TYPE_CHECKING:
+    from keras_fracinit.models.measurement import Measurement
+
+
+# A backend's part: call `forward`, differentiate, call `reduce`, all compiled.
+def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def run(data: Data, scale: Any, previous: list[Any]) -> Any:
+        trainable = [tf.convert_to_tensor(v.value) for v in measurement.trainable]
+        others = [tf.convert_to_tensor(v.value) for v in measurement.others]
+        gradients: Any = None
+        if measurement.gradients:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(trainable)
+                loss, norms = measurement.forward(trainable, others, data)
+                # Keras divides the loss by the replicas, whose gradients it adds up.
+                loss *= scale * tf.distribute.get_strategy().num_replicas_in_sync
+            gradients = tape.gradient(loss, trainable, unconnected_gradients="zero")
+            gradients = [tf.convert_to_tensor(gradient) / scale for gradient in gradients]
+        else:
+            _, norms = measurement.forward(trainable, others, data)
+        return measurement.reduce(norms, trainable, gradients, previous)
+
+    function: Callable[..., Any] = (
+        tf.function(run, autograph=False) if measurement.compiled else run
+    )
+    return function
+
+
+def _jax(measurement: Measurement) -> Callable[..., Any]:
+    import jax
+
+    def run(
+        trainable: list[Any], others: list[Any], data: Data, scale: Any, previous: list[Any]
+    ) -> Any:
+        def forward(values: list[Any]) -> tuple[Any, list[Any]]:
+            loss, norms = measurement.forward(values, others, data)
+            return loss if scale is None else loss * scale, norms
+
+        gradients = None
+        if measurement.gradients:
+            (_, norms), gradients = jax.value_and_grad(forward, has_aux=True)(trainable)
+            gradients = [gradient / scale for gradient in gradients]
+        else:
+            _, norms = forward(trainable)
+        return measurement.reduce(norms, trainable, gradients, previous)
+
+    function = jax.jit(run) if measurement.compiled else run
+
+    def call(data: Data, scale: Any, previous: list[Any]) -> Any:
+        trainable = [v.value for v in measurement.trainable]
+        others = [v.value for v in measurement.others]
+        return function(trainable, others, data, scale, previous)
+
+    return call
+
+
+def _torch(measurement: Measurement) -> Callable[..., Any]:
+    import torch
+
+    def run(data: Data, scale: Any, previous: list[Any]) -> Any:
+        trainable = [v.value for v in measurement.trainable]
+        others = [v.value for v in measurement.others]
+        # Dropout and random layers draw from torch's global generator.
+        with torch.random.fork_rng(), torch.set_grad_enabled(measurement.gradients):
+            loss, norms = measurement.forward(trainable, others, data)
+            gradients: Any = None
+            if measurement.gradients:
+                gradients = torch.autograd.grad(
+                    loss * scale, trainable, allow_unused=True, materialize_grads=True
+                )
+                gradients = [gradient / scale for gradient in gradients]
+            with torch.no_grad():
+                return measurement.reduce(norms, trainable, gradients, previous)
+
+    return run
+
+
+COMPILERS = {"tensorflow": _tensorflow, "jax": _jax, "torch": _torch}

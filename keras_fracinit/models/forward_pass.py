@@ -1,0 +1,138 @@
+"""One pass through a model, and what is kept of the output of each layer.
+
+Of an output `A`, samples x positions x units, the scaled norms `r` at each position are kept (see
+`estimators`), and three statistics of samples as a whole, their positions and units together: their
+size, which ones are zero, and the angles between them. A convolution draws the sizes of positions
+together but, but for its edges, keeps the mean square over all of them: how a scale changes from
+layer to layer is read from whole samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from keras_fracinit.estimators import scaled_norms
+from keras_fracinit.models.recorder import Recorder, call_model, recording
+
+
+class Signal(NamedTuple):
+    """What is kept of one output.
+
+    Attributes:
+        norms: The scaled norms r, `(positions, samples)`.
+        shape: Of the output.
+        log_size: The mean, over the samples that are not zero, of the logarithm of their root mean
+            square; nan if there are none.
+        dead_units: The share of units that are zero at all positions of all samples.
+        dead_inputs: The share of samples that are zero as a whole.
+        cosine: The mean cosine between two different samples that are not zero; nan without two.
+    """
+
+    norms: npt.NDArray[np.float64]
+    shape: tuple[int, ...]
+    log_size: float
+    dead_units: float
+    dead_inputs: float
+    cosine: float
+
+    @property
+    def nonfinite(self) -> int:
+        """How many of the norms are nan or infinite."""
+        return int(np.sum(~np.isfinite(self.norms)))
+
+
+class Output(NamedTuple):
+    """An output, in the order of the calls.
+
+    Attributes:
+        layer: None for the input.
+        path: Of the layer.
+        depth: The number of kernels up to here.
+        signal: What is kept of it.
+        parent: The place of the output that it is made of: the latest if there are several.
+    """
+
+    layer: Any
+    path: str
+    depth: int
+    signal: Signal
+    parent: int
+
+
+def observe(model: Any, x: Any, training: bool) -> list[Output]:
+    """Calls the model once; its state, and that of its random layers, stays as it is.
+
+    The first output is the input, if that is one signal.
+    """
+    recorder = Recorder(lambda quantity, _: quantity == "activations", signal_of)
+    tensors, outputs = keras.tree.map_structure(ops.convert_to_tensor, x), []
+    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1:
+        recorder.know_input(tensors)
+        outputs.append(Output(None, "input", 0, signal_of(tensors), -1))
+    with keras.StatelessScope(), _without_gradients(), recording(recorder):
+        call_model(model, tensors, training, "x")
+    before = len(outputs)
+    for i, (_, path, depth) in enumerate(recorder.rows):
+        # What an operation puts out, such as a sum, is taken to come from the call before.
+        parent = max(recorder.sources[i], default=i - 1) + before
+        outputs.append(Output(recorder.layers[i], path, depth or 0, recorder.reduced[i], parent))
+    return outputs
+
+
+def path_to_last(outputs: Sequence[Output]) -> list[Output]:
+    """The outputs that the last one is made of, one after the other."""
+    path, i = [], len(outputs) - 1
+    while i >= 0:
+        path.append(outputs[i])
+        i = outputs[i].parent
+    return path[::-1]
+
+
+def signal_of(tensor: Any) -> Signal:
+    """Reduces an output on the host, where no backend compiles each step for each shape."""
+    array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+    norms = np.asarray(scaled_norms(array, "norm", np), dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        sizes = np.sqrt(np.mean(norms * norms, axis=0))
+        alive = sizes > 0.0
+        units = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0)
+        cosine = _mean_cosine(array[alive])
+    return Signal(
+        norms=norms,
+        shape=array.shape,
+        log_size=float(np.mean(np.log(sizes[alive]))) if alive.any() else np.nan,
+        dead_units=float(np.mean(units == 0.0)),
+        dead_inputs=float(np.mean(sizes == 0.0)),
+        cosine=cosine,
+    )
+
+
+def _mean_cosine(array: npt.NDArray[np.float32]) -> float:
+    """From the sum of the unit vectors: its square holds every pair twice, and each with itself."""
+    count = len(array)
+    if count < 2:
+        return np.nan
+    # Divided by the largest entry first: the square of 1e20 is no float32, that of 1e-23 is zero.
+    flat = array.reshape(count, -1)
+    flat = flat / np.abs(flat).max(axis=1, keepdims=True)
+    total = (flat / np.linalg.norm(flat, axis=1, keepdims=True)).sum(axis=0, dtype=np.float64)
+    return float((np.dot(total, total) - count) / (count * (count - 1)))
+
+
+@contextmanager
+def _without_gradients() -> Iterator[None]:
+    if keras.backend.backend() != "torch":
+        yield
+        return
+    import torch
+
+    # Random layers draw from torch's global generator.
+    with torch.no_grad(), torch.random.fork_rng():
+        yield

@@ -1,0 +1,248 @@
+"""Looking into a model: the outputs of its layers, its weights and their gradients on one batch.
+
+The outputs are taken from the calls of the layers themselves: `keras.layers.Layer.__call__` is
+replaced for as long as the model is traced (on torch: run), and put back. That reaches nested,
+shared, subclassed and quantized layers, which a sub-model of the graph does not. Everything is
+reduced to a table of statistics where it is computed, in one compiled function of which only the
+table leaves the device. A `StatelessScope` keeps the pass from touching the state of the model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
+from keras_fracinit.models.compilers import COMPILERS
+from keras_fracinit.models.probe import Data
+from keras_fracinit.models.recorder import Recorder, call_model, recording
+from keras_fracinit.utils.patterns import check_patterns, matches
+
+QUANTITIES = ("activations", "preactivations", "weights", "gradients", "updates")
+
+
+class Row(NamedTuple):
+    """What one row of a measurement is about.
+
+    Attributes:
+        quantity: One of `QUANTITIES`.
+        layer: The path of the layer; for weights, gradients and updates that of the variable.
+        call: Counts the outputs, or variables, of one path: a shared layer has one for each call.
+        depth: The number of layers with a kernel up to here, this one included. None for a
+            variable that is no kernel.
+    """
+
+    quantity: str
+    layer: str
+    call: int
+    depth: int | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured; the fields are arguments of `MomentLogger`."""
+
+    quantities: tuple[str, ...] = ("activations",)
+    orders: tuple[float, ...] = (0.5, 1.0, 2.0)
+    kind: str | float = "norm"
+    layers: tuple[str, ...] | None = None
+    training: bool = False
+    tail_index: bool = False
+
+    @property
+    def columns(self) -> list[tuple[str, float | None]]:
+        """The statistics of each row, and their orders."""
+        return statistics_of(self.orders, self.tail_index)
+
+    def wants(self, quantity: str, path: str) -> bool:
+        """Whether the quantity is measured of the layer or variable of this path."""
+        return quantity in self.quantities and self.selects(path)
+
+    def selects(self, path: str) -> bool:
+        """Whether a name, path or pattern of `layers` matches this path or one around it."""
+        return self.layers is None or matches(self.layers, path)
+
+
+class Measurement:
+    """The statistics of a model on a batch, by one function that is compiled once, if at all.
+
+    Args:
+        model: A Keras model. One that is not built yet is built by calling it.
+        data: The batch, as NumPy arrays.
+        request: What is measured.
+        compiled: Whether the function is compiled, which takes longer than a few calls of it.
+
+    Attributes:
+        first: The table of the pass that finds the rows, as it was when this was made.
+
+    Calling it returns an array `(rows, request.columns, 2)` of values and standard errors, one row
+    for each of `rows`. `model`, its weights and statistics, the seeds of its layers and the global
+    random state stay as they are.
+
+    Raises:
+        ValueError: If the model cannot be called on the data, or nothing is left to measure.
+    """
+
+    def __init__(
+        self, model: keras.Model, data: Data, request: Request, compiled: bool = True
+    ) -> None:
+        self.model, self.data, self.request = model, data, request
+        self.compiled = compiled
+        # Without a compiler many small operations are faster on the host than one by one.
+        self._xp = ops if compiled or "gradients" in request.quantities else np
+        if not model.built:
+            call_model(model, keras.tree.map_structure(lambda array: array[:1], data.x), False)
+        self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
+        variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}
+        self.trainable = list(model.trainable_variables)
+        for variable in self.trainable:
+            variables.pop(id(variable), None)
+        self.others = list(variables.values())
+        self.selected = [i for i, v in enumerate(self.trainable) if request.selects(v.path)]
+        self.gradients = "gradients" in request.quantities
+        self.rows: list[Row] = []
+        self._seen: dict[str, None] = {}  # every path, selected or not, in order
+        self._positions: list[int] = []
+        self._previous: list[Any] | None = None
+        self._identity = _identity(model)
+        self._run = COMPILERS[keras.backend.backend()](self)
+        self.first = self._measure(self._watched())  # traces, and so finds the rows
+        self._check_selection()
+
+    def __call__(self) -> npt.NDArray[np.float64]:
+        watched = self._watched()
+        previous, self._previous = self._previous, watched
+        table = self._measure(watched if previous is None else previous)
+        if previous is None:  # nothing to compare with
+            table[[row.quantity == "updates" for row in self.rows]] = np.nan
+        return table
+
+    def fits(self, model: keras.Model) -> bool:
+        """Whether the compiled function still describes this model."""
+        now = _identity(model)
+        return len(now) == len(self._identity) and all(
+            a is b for a, b in zip(now, self._identity, strict=True)
+        )
+
+    def _watched(self) -> list[Any]:
+        """The weights whose updates are measured; copies, because JAX gives the arrays away."""
+        if "updates" not in self.request.quantities:
+            return []
+        return [ops.copy(self.trainable[i].value) for i in self.selected]
+
+    def _measure(self, previous: list[Any]) -> npt.NDArray[np.float64]:
+        # Half-precision gradients underflow unless the loss is scaled as in training.
+        scale = self.model.optimizer.scale_loss(ops.ones(())) if self.gradients else None
+        with np.errstate(all="ignore"):
+            table = self._run(self._tensors, scale, previous)
+        if table is None:
+            return np.empty((0, len(self.request.columns), 2))
+        host = table if self._xp is np else ops.convert_to_numpy(table)
+        return np.asarray(host, float)[np.argsort(self._positions)]
+
+    # The two parts of the compiled function; what each backend puts between them is a gradient.
+
+    def forward(self, trainable: list[Any], others: list[Any], data: Data) -> tuple[Any, list[Any]]:
+        """The loss (None without gradients) and the norms of what the layers put out."""
+        recorder = Recorder(self.request.wants, lambda t: self._norms_of(t, self.request.kind))
+        values = [*zip(self.trainable, trainable, strict=True)]
+        values += zip(self.others, others, strict=True)
+        loss, training = None, self.request.training
+        with keras.StatelessScope(values):
+            if {"activations", "preactivations", "gradients"} & {*self.request.quantities}:
+                with recording(recorder):
+                    prediction = call_model(self.model, data.x, training)
+                if self.gradients:
+                    loss = self._loss(data, prediction, training)
+        self._seen = dict.fromkeys([*recorder.paths, *(v.path for v in self.trainable)])
+        self.rows = _numbered(recorder.rows)
+        return loss, recorder.reduced
+
+    def reduce(
+        self, norms: list[Any], trainable: list[Any], gradients: Any, previous: list[Any]
+    ) -> Any:
+        """The table of statistics, rows in the order of `_positions`."""
+        kernels = {i: depth for depth, i in enumerate(_kernels(self.trainable), start=1)}
+        values = [trainable[i] for i in self.selected]
+        tensors = {"weights": values}
+        if previous:
+            tensors["updates"] = [new - old for new, old in zip(values, previous, strict=True)]
+        if gradients is not None:
+            tensors["gradients"] = [gradients[i] for i in self.selected]
+        rows: list[tuple[str, str, int | None]] = []
+        for quantity in self.request.quantities:
+            for i, tensor in zip(self.selected, tensors.get(quantity, ()), strict=False):
+                rows.append((quantity, self.trainable[i].path, kernels.get(i)))
+                # A variable is a column of entries: samples of one unit.
+                norms.append(self._norms_of(ops.reshape(tensor, (-1, 1)), "unit"))
+        self.rows += _numbered(rows)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, norm in enumerate(norms):
+            groups.setdefault(tuple(norm.shape), []).append(index)
+        self._positions = [index for group in groups.values() for index in group]
+        tables = [self._summary([norms[index] for index in group]) for group in groups.values()]
+        return self._xp.concatenate(tables) if tables else None
+
+    def _summary(self, norms: list[Any]) -> Any:
+        """Layers whose norms have one shape are one computation, not many small ones."""
+        xp = self._xp
+        statistics = summarize(xp.stack(norms), self.request.orders, self.request.tail_index, xp=xp)
+        pairs = [xp.stack(statistics[key], axis=-1) for key in self.request.columns]
+        return xp.stack(pairs, axis=1)
+
+    def _norms_of(self, tensor: Any, kind: Any) -> Any:
+        """In float32: 300 squared is no float16."""
+        tensor = ops.cast(tensor, "float32")
+        return scaled_norms(
+            tensor if self._xp is ops else ops.convert_to_numpy(tensor), kind, self._xp
+        )
+
+    def _loss(self, data: Data, prediction: Any, training: bool) -> Any:
+        x, y, sample_weight = data
+        try:
+            return self.model.compute_loss(x, y, prediction, sample_weight, training=training)
+        except Exception as error:
+            shapes = keras.tree.map_structure(np.shape, self.data.y)
+            raise ValueError(
+                "The targets of `probe` must fit the loss of the model. "
+                f"Received: y of shape {shapes}\n{error}"
+            ) from error
+
+    def _check_selection(self) -> None:
+        """Every pattern must match a layer, or what was to be seen would silently be missing."""
+        check_patterns("layers", self.request.layers or (), list(self._seen), "layers of the model")
+        if not self.rows:
+            raise ValueError(
+                f"`quantities` must name something that model {self.model.name!r} has. "
+                f"Received: quantities={self.request.quantities}, layers={self.request.layers}"
+            )
+
+
+def _numbered(rows: Iterable[tuple[str, str, int | None]]) -> list[Row]:
+    calls: Counter[tuple[str, str]] = Counter()
+    numbered = []
+    for quantity, path, depth in rows:
+        numbered.append(Row(quantity, path, calls[quantity, path], depth))
+        calls[quantity, path] += 1
+    return numbered
+
+
+def _kernels(variables: Sequence[Any]) -> list[int]:
+    return [index for index, variable in enumerate(variables) if len(variable.shape) > 1]
+
+
+def _identity(model: Any) -> list[Any]:
+    """What a compiled function depends on, to be compared by identity."""
+    trained_by = [getattr(model, name, None) for name in ("optimizer", "loss")]
+    return [model, *trained_by, *model.weights, *model.trainable_variables]
+
+
+def _tensor(array: Any) -> Any:
+    return None if array is None else ops.convert_to_tensor(array)

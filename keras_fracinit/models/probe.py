@@ -1,0 +1,97 @@
+"""The probe: a batch in any form that Keras trains on, as NumPy arrays."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+
+class Data(NamedTuple):
+    """A batch as a model is trained on it; each part an array or a structure of arrays."""
+
+    x: Any
+    y: Any = None
+    sample_weight: Any = None
+
+
+LIMIT = 256  # samples
+
+
+def probe_arrays(probe: Any, limit: int | None = None, name: str = "probe") -> Any:
+    """The probe, or its first batch, with NumPy arrays of at most `limit` samples as its leaves.
+
+    Without a `limit` it is `LIMIT`, and there is a warning where that cuts samples off. `name` is
+    that of the argument, for what is said of it.
+
+    Raises:
+        TypeError: If a leaf is no array.
+        ValueError: If the probe is empty, or its parts differ in the number of samples.
+    """
+    arrays = keras.tree.map_structure(lambda leaf: _array(leaf, name), _first_batch(probe))
+    leaves = [leaf for leaf in keras.tree.flatten(arrays) if leaf is not None]
+    sizes = sorted({len(leaf) for leaf in leaves})
+    if not sizes or sizes[0] == 0:
+        raise ValueError(f"`{name}` must hold samples. Received: {name}={probe!r}")
+    if len(sizes) > 1:
+        shapes = keras.tree.map_structure(np.shape, arrays)
+        raise ValueError(
+            f"The parts of `{name}` must have the same number of samples. "
+            f"Received: {name} of shapes {shapes}"
+        )
+    if limit is None and sizes[0] > LIMIT:
+        warnings.warn(
+            f"`{name}` holds {sizes[0]} samples; the first {LIMIT} are used, which is enough.",
+            stacklevel=3,
+        )
+    return keras.tree.map_structure(
+        lambda leaf: None if leaf is None else leaf[: limit or LIMIT].copy(), arrays
+    )
+
+
+def probe_data(arrays: Any, model: Any) -> Data:
+    """What of the probe are inputs, targets and sample weights, for this model.
+
+    A tuple or list is `(x, y)` or `(x, y, sample_weight)` as everywhere in Keras, unless the model
+    has as many inputs as it has items.
+    """
+    if not isinstance(arrays, tuple | list):
+        return Data(arrays)
+    inputs = len(getattr(model, "inputs", None) or ())
+    if len(keras.tree.flatten(arrays[0])) != inputs == len(arrays):
+        return Data(arrays)
+    if len(arrays) > 3:
+        raise ValueError(
+            "`probe` must be the inputs, (x, y) or (x, y, sample_weight). "
+            f"Received: {len(arrays)} items, for a model of {inputs or 'unknown'} inputs"
+        )
+    return Data(*arrays)
+
+
+def _first_batch(probe: Any) -> Any:
+    if isinstance(probe, keras.utils.PyDataset):
+        return probe[0]
+    # Whoever has such an object has imported its package.
+    torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
+    if torch and isinstance(probe, torch.utils.data.DataLoader):
+        with torch.random.fork_rng():  # the order of its samples comes from the global generator
+            return next(iter(probe), ())
+    if tensorflow and isinstance(probe, tensorflow.data.Dataset):
+        return next(iter(probe), ())
+    return probe
+
+
+def _array(leaf: Any, name: str) -> Any:
+    if leaf is None:
+        return None
+    array = np.asarray(keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else leaf)
+    if array.ndim == 0 or (array.dtype.kind == "O" and not isinstance(array.flat[0], str)):
+        raise TypeError(
+            f"`{name}` must be an array, a tuple, list or dict of arrays, a (x, y) pair, a "
+            "tf.data.Dataset, a PyDataset or a torch DataLoader, with a first axis of samples. "
+            f"Received: {leaf!r} (of type {type(leaf)})"
+        )
+    return array.astype(keras.config.floatx()) if array.dtype == np.float64 else array

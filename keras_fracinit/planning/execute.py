@@ -1,0 +1,211 @@
+"""Any model, re-initialized as a whole: what would happen to each kernel and why, and the deed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_fracinit.models.weight_statistics import pieces, root_mean_square
+from keras_fracinit.planning.optimizer import reset_slots
+from keras_fracinit.planning.options import Options, Orders
+from keras_fracinit.planning.report import Plan
+from keras_fracinit.planning.steps import steps_of
+from keras_fracinit.utils.validation import check_integer, check_type
+
+_IN_MEMORY = 2**20  # bytes
+
+
+def check_kept(model: Any, changed: Sequence[Any]) -> None:
+    """A nan that stays would spoil the network whatever its kernels are."""
+    known = {id(variable) for variable in changed}
+    for variable in model.weights:
+        floating = keras.backend.is_float_dtype(variable.dtype)
+        if id(variable) not in known and floating and not math.isfinite(root_mean_square(variable)):
+            raise ValueError(
+                "`model` must have finite values in the variables that stay as they are. "
+                f"Received: nan or infinite values in {variable.path!r}; build the model anew, or "
+                "load its weights from a file"
+            )
+
+
+@contextlib.contextmanager
+def restoring() -> Iterator[Callable[[Any], None]]:
+    """Gives a function that keeps the values of a variable; they return if the block fails.
+
+    Without a file every kernel would have to be drawn twice, first to see that it can be: twice as
+    long, minutes for orthogonal ones, and an interrupt of the second time would stay half done.
+    """
+    kept: list[Any] = []
+    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+
+        def keep(variable: Any) -> None:
+            for piece in pieces(variable):
+                file.write(piece.view(np.uint8).data)  # bfloat16 has no buffer of its own
+            kept.append(variable)
+
+        try:
+            yield keep
+        except BaseException:
+            file.seek(0)
+            for variable in kept:
+                dtype, size = np.dtype(variable.dtype), math.prod(variable.shape)
+                values = np.frombuffer(file.read(size * dtype.itemsize), dtype)
+                variable.assign(values.reshape(variable.shape))
+            raise
+
+
+def plan(
+    model: keras.Model,
+    s: Orders = 1.0,
+    *,
+    only: str | Sequence[str] | None = None,
+    skip: str | Sequence[str] | None = None,
+    include_frozen: bool = False,
+    distribution: str | None = None,
+    alpha: float | None = None,
+    biases: str = "keep",
+    dropout: bool = False,
+) -> Plan:
+    """What `reinitialize` would do to each kernel of a model, and why.
+
+    The model is run once on symbols, without any data, to see which activation the output of each
+    kernel meets: its own, or the next behind layers that pass a signal on (dropout, pooling,
+    reshaping, sums). Fan-in and width are those of the layer, which the shape alone does not tell
+    of depthwise, transposed, grouped and attention kernels.
+
+    Smooth activations (tanh, gelu, sigmoid, ...) have a law at one size of the signal only: their
+    pre-activations are to have unit root mean square. The scale of a kernel before one is that of
+    `FracActivation` for the smooth activation that its input came through, or that of `FracLinear`
+    where it is data, or comes of other layers. The note says which, and how long that holds.
+
+    A kernel stays as it is, and the plan says why, if a normalization follows (its scale does not
+    matter), an activation without a law follows (softmax, ...), it is frozen, recurrent or an
+    embedding, or its own initializer has no scale (zeros).
+
+    Args:
+        model: A built Keras model of any kind.
+        s: The order of the moment to keep, in [0, 2]; or a mapping from patterns of names or paths
+            to orders, of which the first that matches counts, and kernels that match none stay as
+            they are; or a function of the relative depth of a kernel, 0 for the first and 1 for the
+            last, that returns an order.
+        only: Patterns of names or paths of the variables to draw, such as "block1*"; all if None.
+        skip: Patterns of those to leave as they are.
+        include_frozen: Whether kernels of layers that are not trainable are drawn too.
+        distribution: As for `FracReLU`. None (default) takes that of each kernel's own initializer.
+        alpha: The tail index of "stable" weights, between 1 and 2; required there, and only there.
+        biases: "keep" (default), or "zero" to set the biases of the kernels that are drawn to zero.
+        dropout: Whether dropout behind the activation enters the law. The moment is then kept in
+            training mode, and shrinks at inference. False (default) keeps it at inference.
+
+    Returns:
+        A `Plan`, which prints as a table.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If the model is not built, quantized or without kernels, a pattern matches no
+            kernel, or an argument is out of range.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit.planning import plan
+    >>> hidden = [keras.layers.Dense(64, "relu", name=f"hidden_{i}") for i in range(2)]
+    >>> stack = [keras.Input((16,)), *hidden, keras.layers.Dense(1, name="last")]
+    >>> model = keras.Sequential(stack, name="mlp")
+    >>> for change in plan(model, s=1.0):
+    ...     print(change.path, change.fan_in, change.width, change.law, round(change.gain, 5))
+    mlp/hidden_0/kernel 16.0 64 ReLU() 2.03982
+    mlp/hidden_1/kernel 64.0 64 ReLU() 2.03982
+    mlp/last/kernel 64.0 1 Linear() 1.5708
+
+    Source: theory of `keras_fracinit.gain`; fans: derived at the head of `_kernels.py`.
+    """
+    options = Options(s, only, skip, include_frozen, distribution, alpha, biases, dropout)
+    return Plan(tuple(step.change for step in steps_of(model, options)))
+
+
+def reinitialize(
+    model: keras.Model,
+    s: Orders = 1.0,
+    seed: int | None = None,
+    *,
+    only: str | Sequence[str] | None = None,
+    skip: str | Sequence[str] | None = None,
+    include_frozen: bool = False,
+    distribution: str | None = None,
+    alpha: float | None = None,
+    biases: str = "keep",
+    dropout: bool = False,
+    dry_run: bool = False,
+) -> Plan:
+    """Draws the kernels of a model anew, in place, so that the s-th moment is kept from layer to
+    layer.
+
+    Each kernel has a seed of its own, derived from `seed` and its place in the order of the model,
+    so that neither automatic names nor `only` and `skip` change what is drawn. An error, or an
+    interrupt, leaves the kernels as they were: the old values wait in a temporary file, so that no
+    more than one new kernel is in memory at a time. What the optimizer remembers of them (its
+    momenta) is set back to its start.
+
+    Args:
+        model: As for `plan`, like all arguments but the following.
+        s: As for `plan`.
+        seed: An integer in [0, 2^32) for draws that repeat. None (default) draws afresh, as
+            `keras.utils.set_random_seed` governs.
+        only: As for `plan`.
+        skip: As for `plan`.
+        include_frozen: As for `plan`.
+        distribution: As for `plan`. The initializers of the layers stay as they are, and `diagnose`
+            takes from them which weights are stable.
+        alpha: As for `plan`.
+        biases: As for `plan`.
+        dropout: As for `plan`.
+        dry_run: Whether to return the plan and change nothing.
+
+    Returns:
+        The `Plan` that was carried out. Print it: it names what was left as it was.
+
+    Raises:
+        TypeError: As `plan` does.
+        ValueError: As `plan` does, or if variables that would stay as they are hold nan or infinite
+            values, which no new kernel cures.
+
+    Example:
+
+    >>> import keras
+    >>> from keras_fracinit.planning import reinitialize
+    >>> hidden = [keras.layers.Dense(64, "relu") for _ in range(20)]
+    >>> model = keras.Sequential([keras.Input((16,)), *hidden, keras.layers.Dense(1)])
+    >>> report = reinitialize(model, s=1.0, seed=0)
+    >>> report.changes[5].order_before > 50.0, report.changes[5].s  # Glorot's, then ours
+    (True, 1.0)
+
+    Source: theory of `keras_fracinit.gain`.
+    """
+    options = Options(s, only, skip, include_frozen, distribution, alpha, biases, dropout)
+    check_type("dry_run", dry_run, bool)
+    if seed is not None:
+        seed = check_integer("seed", seed, 0, 2**32 - 1)
+    steps = steps_of(model, options)
+    changes = tuple(step.change for step in steps)
+    if dry_run:
+        return Plan(changes)
+    changed = [step for step in steps if not step.change.skipped]
+    check_kept(model, [step.variable for step in changed])
+    if seed is None:
+        # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+        seed = random.randrange(2**32)
+    seeds = np.random.SeedSequence(seed).generate_state(len(steps))
+    with restoring() as keep:
+        for step in changed:
+            keep(step.variable)
+            step.variable.assign(step.values(int(seeds[step.position])))
+        optimizer = reset_slots(model, [step.variable for step in changed])
+    return Plan(changes, seed, optimizer)

@@ -1,0 +1,134 @@
+"""The plan of a re-initialization as a record that prints as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from keras_fracinit.propagation.orders import Kept
+from keras_fracinit.utils.printing import number, text_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Change:
+    """What becomes of one variable.
+
+    Attributes:
+        path: Of the variable.
+        kind: "dense", "einsum", "convolution", "depthwise", "pointwise", "transposed", "embedding",
+            "recurrent", "bias", or "unknown".
+        fan_in: Inputs that one output sums over; of a transposed convolution on average.
+        width: Output units at one position; of a recurrent kernel those of one gate.
+        activation: What acts on the output.
+        law: The law that its scale is for, dropout included if it was asked for: of what acts on
+            the output, and where that is smooth of what its input came through.
+        s: The order that is kept; nan if the variable stays as it is.
+        distribution: What is drawn from.
+        alpha: The tail index of stable weights; None for all others.
+        gain: `fan_in * stddev^2`, of stable weights `fan_in * stddev^alpha`; nan if the variable
+            stays as it is.
+        stddev_before: Root mean square of the values that it has.
+        stddev: Standard deviation of the new ones, of stable ones their scale; nan if the variable
+            stays as it is.
+        order_before: The order that the values it has keep: 2 is He's, infinity zeros. nan where
+            there is no law, or the scale is above that of order 0, so that all moments grow.
+        order_censored: Whether `order_before` is but a lower bound: of a smooth activation no order
+            above 2 is known, and the order is then 2, printed as ">2".
+        skipped: Why the variable stays as it is; empty if it does not.
+        note: Where the theory is not exact, and what it leaves out.
+    """
+
+    path: str
+    kind: str
+    fan_in: float = math.nan
+    width: int = 0
+    activation: str = ""
+    law: str = ""
+    s: float = math.nan
+    distribution: str = ""
+    alpha: float | None = None
+    gain: float = math.nan
+    stddev_before: float = math.nan
+    stddev: float = math.nan
+    order_before: float = math.nan
+    order_censored: bool = False
+    skipped: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What becomes of each kernel of a model. Prints as a table; `to_pandas` has all columns.
+
+    Attributes:
+        changes: One for each kernel, in the order in which the model calls their layers, and one
+            for each bias that is set to zero.
+        seed: The seed of the draws; None in a plan.
+        optimizer: What became of the state of the optimizer; empty in a plan.
+    """
+
+    changes: tuple[Change, ...]
+    seed: int | None = None
+    optimizer: str = ""
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes)
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __getitem__(self, path: str) -> Change:
+        """The change of the variable of this path."""
+        found = next((change for change in self.changes if change.path == path), None)
+        if found is None:
+            raise KeyError(path)
+        return found
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A frame with a row for each change and a column for each of its attributes."""
+        import pandas as pd
+
+        columns = [field.name for field in fields(Change)]
+        return pd.DataFrame([asdict(change) for change in self.changes], columns=columns)
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        table = Table(caption=self.optimizer or None, caption_justify="left")
+        for column in ("variable", "kind"):
+            table.add_column(column, overflow="fold")
+        for column in ("fan-in", "width"):
+            table.add_column(column, justify="right")
+        table.add_column("law")
+        for column in ("s", "gain", "stddev", "order before"):
+            table.add_column(column, justify="right")
+        table.add_column("note", overflow="fold")
+        for change in self.changes:
+            table.add_row(*_cells(change))
+        return table
+
+    def __str__(self) -> str:
+        return text_of(self)
+
+
+def _cells(change: Change) -> list[str]:
+    """Of one row of the table."""
+    drawn, sized = not change.skipped, change.width > 0
+    before = number(change.stddev_before)
+    return [
+        change.path,
+        change.kind,
+        f"{change.fan_in:g}" if sized else "",
+        str(change.width) if sized else "",
+        change.law or change.activation,
+        number(change.s),
+        number(change.gain),
+        f"{before} -> {number(change.stddev)}" if drawn else before,
+        Kept(change.order_before, change.order_censored).text(4) if change.law else "",
+        f"skipped, because {change.skipped}" if change.skipped else change.note,
+    ]

@@ -1,0 +1,116 @@
+"""What becomes of each kernel of a model: the orders that were asked for, and why one is left."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from keras import ops
+
+from keras_fracinit.graph.kernels import Kernel, check_model
+from keras_fracinit.laws.smooth import point_mass_of
+from keras_fracinit.models.weight_statistics import root_mean_square
+from keras_fracinit.planning.options import Options
+from keras_fracinit.planning.report import Change
+from keras_fracinit.planning.sampling import drawn, initializer_of, stretch
+from keras_fracinit.propagation.orders import order_kept
+
+
+@dataclass(frozen=True)
+class Step:
+    """A change, and how it is made.
+
+    Attributes:
+        change: What becomes of the variable.
+        variable: The variable.
+        position: The place of its kernel in the order of the model.
+        kernel: What is drawn; None if zeros are set.
+        law: The law that the initializer is for.
+    """
+
+    change: Change
+    variable: Any
+    position: int
+    kernel: Kernel | None = None
+    law: Any = None
+
+    def values(self, seed: int) -> Any:
+        """The new values, not yet assigned."""
+        if self.kernel is None:
+            return ops.zeros(self.variable.shape, self.variable.dtype)
+        change, site = self.change, self.kernel.site
+        weights = change.distribution, change.alpha
+        try:
+            return drawn(site, initializer_of(site, self.law, change.s, *weights, seed))
+        except ValueError as error:
+            raise ValueError(f"{change.path}: {error}") from error
+
+
+def steps_of(model: Any, options: Options) -> list[Step]:
+    """One step for each kernel, and one for each bias that is set to zero."""
+    kernels = check_model(model)
+    options.check_patterns([kernel.site.path for kernel in kernels])
+    steps = []
+    for position, kernel in enumerate(kernels):
+        depth = position / max(len(kernels) - 1, 1)
+        step = _step(kernel, position, options, depth)
+        steps.append(step)
+        bias = getattr(kernel.site.layer, "bias", None)
+        zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.reader.last
+        if zeroed and bias is not None:
+            change = Change(bias.path, "bias", stddev_before=root_mean_square(bias), stddev=0.0)
+            steps.append(Step(change, bias, position))
+    return steps
+
+
+def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step:
+    site, meeting = kernel.site, kernel.meeting
+    law = meeting.scales(options.dropout)
+    before = root_mean_square(site.variable)
+    own = kernel.distribution, kernel.alpha
+    distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
+    change = Change(
+        path=site.path,
+        kind=site.reader.kind,
+        fan_in=site.fan_in,
+        width=site.width,
+        activation=meeting.activation,
+        law=str(law or ""),
+        distribution=distribution,
+        alpha=alpha,
+        stddev_before=before,
+        note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
+    )
+    if law is not None and kernel.normal:
+        kept = order_kept(law, site.width, site.fan_in * before**2)
+        change = replace(change, order_before=kept.order, order_censored=kept.censored)
+    order = options.order(site.path, depth)
+    reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
+    if reason or order is None:
+        return Step(replace(change, skipped=reason), site.variable, position)
+    try:
+        initializer = initializer_of(site, law, order, distribution, alpha, None)
+        scale = initializer.describe(site.shape)
+    except ValueError as error:
+        raise ValueError(f"{site.path}: {error}") from error
+    stddev = scale.stddev * stretch(site, initializer)
+    note = change.note
+    if alpha is not None and meeting.source is not None and point_mass_of(law) is None:
+        # Sums of stable numbers are made by the largest, so the linear gain falls as the width
+        # grows, while a smooth activation is exact at Z/sqrt(2).
+        size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
+        note += f", of stable weights at {size:.2g} of that size"
+    change = replace(change, s=order, gain=scale.gain, stddev=stddev, note=note)
+    return Step(change, site.variable, position, kernel, law)
+
+
+def _reason(kernel: Kernel, options: Options) -> str:
+    """Why a kernel stays as it is; empty if it does not."""
+    reason = kernel.kept or kernel.meeting.reason or options.reason(kernel.site.path)
+    if not reason and kernel.site.frozen and not options.include_frozen:
+        return "it is frozen"
+    if not reason and not (kernel.distribution or options.distribution):
+        name = type(kernel.site.initializer).__name__
+        return f"its initializer {name} has no scale; `distribution` would give it one"
+    return reason

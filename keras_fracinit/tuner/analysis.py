@@ -1,0 +1,135 @@
+"""Collects the executions of a search in a table, and trains the reference at s = 2."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras_tuner
+
+from keras_fracinit.tuner.execution import Execution
+from keras_fracinit.tuner.hypermodel import FracInitHyperModel
+from keras_fracinit.tuner.scores import COMPLETED, epochs_of, score_of
+from keras_fracinit.utils.validation import check_several
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+REFERENCE = "reference"  # the trial of `reference`, in the results
+
+
+def results(tuner: Any) -> pd.DataFrame:
+    """All executions of a search, one row each.
+
+    They are read from the folder of the search, so any process that shares it may ask, while the
+    search runs and after it.
+
+    Args:
+        tuner: The tuner.
+
+    Returns:
+        A frame with the columns trial (its id; "reference" for those of `reference`), execution, a
+        column for each hyperparameter (with " (hp)" after its name where that is taken), seed,
+        score (the objective, at its best epoch; where it is no number, the finite one that the
+        search was given instead), status ("completed", "diverged", "collapsed", "failed"), and of
+        the log-norm slope_initial and slope_final, its slope over depth in nats per layer before
+        and after training, spread_initial and spread_final, its standard deviation over samples in
+        the last layer. A trial without such records, because its build failed or its hypermodel is
+        no `FracInitHyperModel`, has one row with the mean score. `attrs` holds the "objective" and
+        its "direction".
+
+    Example:
+
+    >>> import keras_tuner, numpy as np, tempfile
+    >>> from keras_fracinit.tuner import FracMLP, results
+    >>> x, y = np.random.default_rng(0).normal(size=(2, 64, 4))
+    >>> search = keras_tuner.RandomSearch(
+    ...     FracMLP(1, "mse", depth=2, width=4, seed=0),
+    ...     objective="loss",
+    ...     max_trials=2,
+    ...     executions_per_trial=2,
+    ...     directory=tempfile.mkdtemp(),
+    ... )
+    >>> search.search(x, y[:, :1], verbose=0)
+    >>> frame = results(search)
+    >>> frame[["trial", "execution", "status"]].values.tolist()
+    [['0', 0, 'completed'], ['0', 1, 'completed'], ['1', 0, 'completed'], ['1', 1, 'completed']]
+    """
+    import pandas as pd
+
+    records: list[dict[str, Any]] = []
+    for folder in sorted(Path(tuner.project_dir).glob("trial_*")):
+        files = sorted(folder.glob("execution_*.json"), key=lambda path: (len(path.name), path))
+        records += [json.loads(path.read_text()) for path in files] or _of_trial(folder)
+    frame = pd.DataFrame(records, columns=[field.name for field in fields(Execution)])
+    frame = frame.drop(columns="message").astype({"execution": "Int64", "seed": "Int64"})
+    values = pd.DataFrame(frame.pop("values").tolist(), index=frame.index)
+    values = values.rename(columns=lambda name: f"{name} (hp)" if name in frame else name)
+    joined = pd.concat([frame.iloc[:, :2], values, frame.iloc[:, 2:]], axis=1)
+    objective = tuner.oracle.objective
+    joined.attrs.update(objective=objective.name, direction=objective.direction)
+    return joined
+
+
+def reference(
+    tuner: Any, *fit_args: Any, orders: Sequence[str] | None = None, **fit_kwargs: Any
+) -> pd.DataFrame:
+    """Trains the best trial's other hyperparameters at s = 2, with as many executions.
+
+    A search never tries the default by itself, so without this nobody knows what s was worth.
+
+    Args:
+        tuner: The tuner, after its search.
+        *fit_args: What was given to `search`.
+        orders: The names of the hyperparameters to set to 2. Those of a `FracInitHyperModel` by
+            default, and otherwise "s".
+        **fit_kwargs: What was given to `search`, by name.
+
+    Returns:
+        The rows of `results` about it, where they remain; if there were some already they are
+        replaced.
+
+    Raises:
+        ValueError: If no trial was completed, or the names are not among its hyperparameters.
+    """
+    best = next((t for t in tuner.oracle.get_best_trials(1) if t.status == "COMPLETED"), None)
+    if best is None:
+        raise ValueError("`tuner` must have completed a trial. Received: a search that has none")
+    hp = best.hyperparameters.copy()
+    if orders is None:
+        known = isinstance(tuner.hypermodel, FracInitHyperModel)
+        orders = tuner.hypermodel.orders(hp) if known else ["s"]
+    for name in check_several("orders", orders):
+        if name not in hp.values:
+            raise ValueError(
+                f"`orders` must name hyperparameters, which are {', '.join(hp.values)}. "
+                f"Received: {name!r}"
+            )
+        hp.values[name] = 2.0
+    # Hyperband goes on from the weights of an earlier trial, which had another s.
+    hp.values.pop("tuner/trial_id", None)
+    if "tuner/initial_epoch" in hp.values:
+        hp.values["tuner/initial_epoch"] = 0
+    trial = keras_tuner.engine.trial.Trial(hp, REFERENCE, "RUNNING")
+    outcomes = tuner.run_trial(trial, *fit_args, **fit_kwargs)
+    objective, folder = tuner.oracle.objective, tuner.get_trial_dir(REFERENCE)
+    if not isinstance(tuner.hypermodel, FracInitHyperModel):
+        for number, outcome in enumerate(outcomes):
+            score = score_of(epochs_of(outcome, objective), objective)
+            Execution(REFERENCE, number, dict(hp.values), None, score, COMPLETED).save(folder)
+    frame = results(tuner)
+    return frame[frame["trial"] == REFERENCE]
+
+
+def _of_trial(folder: Path) -> list[dict[str, Any]]:
+    """A trial of which there is no more than what KerasTuner keeps."""
+    path = folder / "trial.json"
+    if not path.exists():
+        return []
+    trial = json.loads(path.read_text())
+    row = {"trial": trial["trial_id"], "values": trial["hyperparameters"]["values"]}
+    return [{**row, "score": trial["score"], "status": trial["status"].lower()}]

@@ -1,0 +1,343 @@
+"""The wrapper that makes the order s of any hypermodel tunable, and its search safe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import random
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import keras
+import keras_tuner
+import numpy as np
+
+from keras_fracinit.graph.kernels import Kernel, kernels_of
+from keras_fracinit.models.probe import probe_arrays
+from keras_fracinit.planning.sampling import initialize, stddevs_of
+from keras_fracinit.tuner.execution import Execution, Signal, probe_from
+from keras_fracinit.tuner.scores import (
+    COLLAPSED,
+    COMPLETED,
+    DIVERGED,
+    FAILED,
+    Guard,
+    check_logged,
+    epochs_of,
+    evaluate,
+    is_finite,
+    penalties,
+    score_of,
+    with_values,
+)
+from keras_fracinit.tuner.search_space import Groups, order
+from keras_fracinit.utils.validation import check_integer, check_type
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+_PROBE = 64  # samples
+
+
+class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
+    """Makes the order s of the initialization of any hypermodel tunable.
+
+    The kernels of the dense, attention and convolution layers (depthwise and transposed ones too)
+    of the model that `inner` builds are drawn anew, with the scale that keeps the s-th moment
+    through the activation that follows each of them (before a smooth one such as tanh the scale is
+    that for what its input came through, as in `keras_fracinit.plan`), and from the distribution of
+    the initializer they had: s = 2 gives He's variance (LeCun's where no activation follows),
+    truncated where that of the user was. Dropout does not enter the scale. Kernels that have no
+    such scale (a softmax or a normalization follows, a frozen or recurrent layer, an embedding)
+    stay as they are; `report` names them, and those whose scale is another at s = 2 than it was,
+    because Keras' default is Glorot's. Everything else that `inner` does stays, its hyperparameters
+    and its `fit` included.
+
+    Every kernel has a seed of its own, and other ones in every execution, so that
+    `executions_per_trial` averages over draws.
+
+    The search is made safe: an execution whose loss or objective is nan or infinite is stopped at
+    the end of that epoch, and completes with a finite score that is worse than any other (one range
+    of the known scores below the worst). Gaussian processes learn to avoid such values, no three of
+    them end the search, and `results` says that they diverged. Each execution is recorded in the
+    folder of its trial with seed, score, status, and slope over depth and spread of the log-norm
+    before and after training; the latter also are metrics of the trial, `fracinit/slope_initial`
+    and so on.
+
+    Args:
+        inner: A `keras_tuner.HyperModel` or a function `build(hp)`. A model of layers that were
+            built already has its weights drawn anew, so a pretrained part must be frozen or left
+            out by `groups`.
+        name: The name of the hyperparameter.
+        low: As for `order`.
+        high: As for `order`.
+        step: As for `order`.
+        groups: None (default) for one order for all kernels. A mapping from names to patterns (or
+            lists of them) of names or paths of layers, such as `{"early": ["conv*"], "late":
+            "dense*"}`, for one order each, named `s_early` and `s_late`; a kernel belongs to the
+            first group that matches, and stays as it is if none does, so an empty mapping leaves
+            all as they are and only makes the search safe. "layer" for one order for each kernel,
+            `s_1`, `s_2` and so on in the order of the model.
+        seed: An integer for draws that repeat with the hyperparameters and the number of the
+            execution. None (default) draws afresh, as `keras.utils.set_random_seed` governs.
+        collapsed: Whether a trained model with the same answer for all samples of the probe (a dead
+            one) counts as diverged. False by default.
+        probe: The samples on which the log-norm is measured, as for `MomentLogger`. By default the
+            first 64 of the validation data, or of the training data if there are none.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind; in a search, if `inner` builds no model.
+        ValueError: If an argument is out of range; in a search, if no kernel can be tuned, a group
+            matches no layer, a name is taken by a hyperparameter of `inner`, or the objective is
+            not logged.
+        ImportError: If a search would fail for lack of a package.
+
+    Example:
+
+    >>> import keras, keras_tuner
+    >>> from keras_fracinit.tuner import FracInitHyperModel
+    >>> def build(hp):
+    ...     width = hp.Int("width", 8, 64)
+    ...     hidden = [keras.layers.Dense(width, "relu") for _ in range(3)]
+    ...     model = keras.Sequential([keras.Input((4,)), *hidden, keras.layers.Dense(1)])
+    ...     model.compile("sgd", "mse")
+    ...     return model
+    >>> hypermodel = FracInitHyperModel(build)
+    >>> hp = keras_tuner.HyperParameters()
+    >>> model = hypermodel.build(hp)
+    >>> hp.values
+    {'width': 8, 's': 2.0}
+    >>> hypermodel.report().ratio.round(3).tolist()  # of He and LeCun to Keras' default
+    [1.732, 1.414, 1.414, 0.75]
+    """
+
+    def __init__(
+        self,
+        inner: Any,
+        name: str = "s",
+        low: float = 0.0,
+        high: float = 2.0,
+        step: float | None = None,
+        groups: Mapping[str, str | Sequence[str]] | str | None = None,
+        *,
+        seed: int | None = None,
+        collapsed: bool = False,
+        probe: Any = None,
+    ) -> None:
+        super().__init__(getattr(inner, "name", None), getattr(inner, "tunable", True))
+        if not (isinstance(inner, keras_tuner.HyperModel) or callable(inner)):
+            raise TypeError(
+                "`inner` must be a keras_tuner.HyperModel or a function of hyperparameters. "
+                f"Received: inner={inner!r} (of type {type(inner)})"
+            )
+        self.inner = inner
+        self.order_name: str = check_type("name", name, str)
+        self._range = (low, high, step)
+        order(keras_tuner.HyperParameters(), name, *self._range)  # which checks them
+        self.groups = Groups(self.order_name, groups)
+        self.seed = None if seed is None else check_integer("seed", seed, 0, 2**32 - 1)
+        self.collapsed = check_type("collapsed", collapsed, bool)
+        self._probe = None if probe is None else probe_arrays(probe)
+        self._given = probe is not None
+        self._source: Any = None  # the data from which the probe was taken
+        self._hp: Any = None  # of the last build; KerasTuner has one object for each trial
+        self._execution, self._seed = 0, 0
+
+    def declare_hyperparameters(self, hp: Any) -> None:
+        if isinstance(self.inner, keras_tuner.HyperModel):
+            self.inner.declare_hyperparameters(hp)
+
+    def build(self, hp: Any) -> Any:
+        self._execution = self._execution + 1 if hp is self._hp else 0
+        self._hp = None
+        model, self._seed = self._build_from(hp)
+        self._hp = hp
+        return model
+
+    def fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        callbacks = list(kwargs.pop("callbacks", None) or [])
+        search = next((c for c in callbacks if hasattr(c, "tuner") and hasattr(c, "trial")), None)
+        if search is None:  # trained by hand
+            return self._fit(hp, model, *args, callbacks=callbacks, **kwargs)
+        self._check_matched(hp)
+        tuner, trial_id = search.tuner, search.trial.trial_id
+        objective, folder = tuner.oracle.objective, tuner.get_trial_dir(trial_id)
+        execution = Execution(trial_id, self._execution, hp.values, self._seed)
+        callbacks.append(Guard(objective, must_log=self._plain()))
+        try:
+            signal = self._signal(model, args, kwargs)
+            execution.slope_initial, execution.spread_initial = signal.initial
+            result = self._fit(hp, model, *args, callbacks=callbacks, **kwargs)
+            execution.slope_final, execution.spread_final = signal.measure()
+            epochs = epochs_of(result, objective)
+            if not epochs:
+                return result
+            check_logged(objective, epochs[-1])
+            changes = {}
+            execution.status = self._status(epochs, objective, signal, model)
+            if execution.status != COMPLETED:
+                untrained = self._untrained(hp, args, kwargs, objective)
+                changes = penalties(objective, epochs, tuner.oracle, untrained)
+                # Hyperband loads what a trial has come to, and nan is never saved as the best.
+                if not os.path.exists(checkpoint := tuner._get_checkpoint_fname(trial_id)):
+                    model.save_weights(checkpoint)
+            result = with_values(result, {**changes, **execution.metrics()}, objective)
+            execution.score = score_of(epochs_of(result, objective), objective)
+            return result
+        except Exception as error:
+            execution.status, execution.message = FAILED, f"{type(error).__name__}: {error}"
+            self._hp = None  # if it is tried again, then from the first execution on
+            raise
+        finally:
+            execution.save(folder)
+
+    def orders(self, hp: Any) -> list[str]:
+        """The names of the orders among hyperparameters."""
+        return [name for name in hp.values if self.groups.is_order(name)]
+
+    def report(self, hp: Any = None) -> pd.DataFrame:
+        """What becomes of each kernel of the model.
+
+        Args:
+            hp: Hyperparameters to build the model with; the default ones if None.
+
+        Returns:
+            A frame with a row for each layer with a kernel: layer (its path), activation (the law
+            of what follows), order (the name of its hyperparameter), distribution, stddev (of a
+            weight as `inner` draws it), stddev_at_2 (at s = 2), ratio (of the latter to the
+            former), changed (whether they differ; None in a layer that is not built yet), and note:
+            why a kernel stays as it is.
+        """
+        import pandas as pd
+
+        hp = keras_tuner.HyperParameters() if hp is None else hp.copy()
+        kernels = kernels_of(self._inner_model(hp))
+        rows = []
+        for kernel, name in zip(kernels, self._names(kernels), strict=True):
+            before, after = stddevs_of(kernel) if name else (math.nan, math.nan)
+            ratio = after / before
+            changed = None if math.isnan(ratio) else not math.isclose(ratio, 1.0, rel_tol=1e-6)
+            note = kernel.reason or ("" if name else "in no group")
+            law = kernel.meeting.law if kernel.law else ""
+            columns = (kernel.path, str(law), name, kernel.distribution)
+            rows.append((*columns, before, after, ratio, changed if name else False, note))
+        names = ["layer", "activation", "order", "distribution", "stddev", "stddev_at_2", "ratio"]
+        return pd.DataFrame(rows, columns=[*names, "changed", "note"])
+
+    # Building.
+
+    def _build_from(self, hp: Any, seed: int | None = None) -> tuple[Any, int]:
+        taken = {parameter.name for parameter in hp.space}
+        model = self._inner_model(hp)
+        clash = {p.name for p in hp.space if self.groups.is_order(p.name)} - taken
+        if clash:
+            raise keras_tuner.errors.FatalValueError(
+                f"`name` must be none of the hyperparameters of `inner`. Received: "
+                f"name={self.order_name!r}, and `inner` has {', '.join(sorted(clash))}"
+            )
+        kernels = kernels_of(model)
+        names = self._names(kernels)
+        if self.groups.groups != {} and not any(kernel.law for kernel in kernels):
+            reasons = [f"{kernel.path}: {kernel.reason}" for kernel in kernels]
+            raise keras_tuner.errors.FatalValueError(
+                "`inner` must build a model with a kernel whose scale can be tuned. Received: "
+                + ("; ".join(reasons) or "a model without kernels")
+            )
+        orders = [None if name is None else order(hp, name, *self._range) for name in names]
+        if seed is None:  # after `inner`, whose draws are to be those it has without us
+            seed = self._new_seed(hp)
+        seeds = np.random.SeedSequence(seed).generate_state(len(kernels))
+        for kernel, s, kernel_seed in zip(kernels, orders, seeds, strict=True):
+            if s is not None:
+                initialize(kernel, s, int(kernel_seed))
+        return model, seed
+
+    def _inner_model(self, hp: Any) -> Any:
+        hypermodel = isinstance(self.inner, keras_tuner.HyperModel)
+        model = self.inner.build(hp) if hypermodel else self.inner(hp)
+        if not isinstance(model, keras.Model):
+            raise keras_tuner.errors.FatalTypeError(
+                "`inner` must build a keras.Model. "
+                f"Received: {model!r} (of type {type(model)}) from {self.inner!r}"
+            )
+        if not model.built and not isinstance(model, keras.Sequential):
+            raise keras_tuner.errors.FatalValueError(
+                "`inner` must build a model that shows its layers. Received: the subclassed model "
+                f"{model.name!r}, which is not built yet; call it once in the build function, on "
+                "an array of zeros of the shape of one batch, or call its `build(input_shape)`"
+            )
+        return model
+
+    def _names(self, kernels: Sequence[Kernel]) -> list[str | None]:
+        """Of each kernel the name of its order; None if it stays as it is."""
+        names = self.groups.names([kernel.path for kernel in kernels])
+        return [name if kernel.law else None for kernel, name in zip(kernels, names, strict=True)]
+
+    def _check_matched(self, hp: Any) -> None:
+        """By now every conditional scope has been built once, or an earlier process did it."""
+        known = {parameter.name for parameter in hp.space}
+        for name, patterns in self.groups.expected().items():
+            if name not in known:
+                paths = [kernel.path for kernel in kernels_of(self._inner_model(hp.copy()))]
+                raise keras_tuner.errors.FatalValueError(
+                    f"`groups` must match layers that can be tuned. Received: {name!r} for "
+                    f"{', '.join(patterns)}, which match none in any model that was built; the "
+                    f"last one has {', '.join(paths)}"
+                )
+
+    def _new_seed(self, hp: Any) -> int:
+        if self.seed is None:
+            # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+            return random.randrange(2**32)
+        key = json.dumps([self.seed, self._execution, hp.values], sort_keys=True)
+        return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
+
+    # Training.
+
+    def _plain(self) -> bool:
+        """Whether `fit` is Keras' own, which logs every metric in every epoch."""
+        fit = getattr(type(self.inner), "fit", keras_tuner.HyperModel.fit)
+        return fit is keras_tuner.HyperModel.fit
+
+    def _fit(self, hp: Any, model: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.inner, keras_tuner.HyperModel):
+            return self.inner.fit(hp, model, *args, **kwargs)
+        return model.fit(*args, **kwargs)
+
+    def _signal(self, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Signal:
+        if self._given:
+            return Signal(model, self._probe)
+        validation, training = _data(args, kwargs)
+        source = training if validation is None else validation
+        if source is not self._source:  # once, because a pipeline is advanced by it
+            self._source, self._probe = source, probe_from(source, _PROBE)
+        try:
+            return Signal(model, self._probe)
+        except ValueError as error:
+            warnings.warn(f"The log-norm is not recorded: {error}", stacklevel=2)
+            return Signal(model, None)
+
+    def _status(self, epochs: Any, objective: Any, signal: Signal, model: Any) -> str:
+        if not all(is_finite(logs, objective) for logs in epochs):
+            return DIVERGED
+        if self.collapsed and signal.is_constant(model):
+            return COLLAPSED
+        return COMPLETED
+
+    def _untrained(
+        self, hp: Any, args: Sequence[Any], kwargs: Mapping[str, Any], objective: Any
+    ) -> dict[str, float]:
+        model, _ = self._build_from(hp, self._seed)
+        validation, training = _data(args, kwargs)
+        return evaluate(model, training, validation, objective)
+
+
+def _data(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """What a training validates on and what it trains on, as far as its arguments show it."""
+    named = dict(zip(("x", "y"), args, strict=False))
+    x, y = (named.get(name, kwargs.get(name)) for name in ("x", "y"))
+    return kwargs.get("validation_data"), x if y is None else (x, y)

@@ -1,0 +1,183 @@
+"""The order s as a hyperparameter of KerasTuner: one, or one for each group of layers."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_fracinit.initializers.lookup import initializer_for
+from keras_fracinit.utils.patterns import matches
+from keras_fracinit.utils.validation import check_order, check_real, check_several, check_type
+
+
+def order(
+    hp: Any,
+    name: str = "s",
+    low: float = 0.0,
+    high: float = 2.0,
+    step: float | None = None,
+    default: float = 2.0,
+) -> float | None:
+    """The order s of an initializer, as a hyperparameter.
+
+    Args:
+        hp: The `HyperParameters` of a build function.
+        name: The name of the hyperparameter.
+        low: The smallest order, in [0, 2]. Where ReLU or dropout may silence a whole layer (fewer
+            than about 16 units), a small s above 0 needs enormous weights: 0.5 is low enough there.
+        high: The largest order, in [low, 2].
+        step: The distance of the values to choose from; any value by default.
+        default: The order outside of a search. 2 (default) is He or LeCun initialization; it need
+            not lie between `low` and `high`.
+
+    Returns:
+        The order as a float, or None in a `conditional_scope` that is not active, as everywhere in
+        KerasTuner.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If one is out of range, or the name is taken by another hyperparameter.
+        ImportError: If a search would fail for lack of a package.
+
+    Example:
+
+    >>> import keras, keras_tuner
+    >>> from keras_fracinit import FracReLU
+    >>> from keras_fracinit.tuner import order
+    >>> def build(hp):
+    ...     relu = FracReLU(s=order(hp, low=0.5))
+    ...     layers = [keras.layers.Dense(8, "relu", kernel_initializer=relu) for _ in range(3)]
+    ...     return keras.Sequential([keras.Input((8,)), *layers])
+    >>> build(keras_tuner.HyperParameters()).layers[0].kernel_initializer.s
+    2.0
+    """
+    check_type("name", name, str)
+    low, high = check_order(low, "low"), check_order(high, "high")
+    default = check_order(default, "default")
+    if low > high:
+        raise ValueError(f"`low` must not exceed `high`. Received: low={low}, high={high}")
+    if step is not None and check_real("step", step) <= 0.0:
+        raise ValueError(f"`step` must be positive. Received: step={step}")
+    _require_tensorboard()
+    value = hp.Float(name, low, high, step=step, default=default)
+    if value is None:
+        return None
+    if isinstance(value, bool | str) or not 0.0 <= value <= 2.0 + 1e-9:
+        raise ValueError(
+            f"`name` must not be that of another hyperparameter. Received: name={name!r}, which "
+            f"has the value {value!r}; an order lies in [0, 2]"
+        )
+    return min(float(value), 2.0)  # many steps may add up to a rounding error more
+
+
+def frac_initializer(
+    hp: Any,
+    activation: Any,
+    name: str = "s",
+    low: float = 0.0,
+    high: float = 2.0,
+    step: float | None = None,
+    default: float = 2.0,
+    **options: Any,
+) -> Any:
+    """The initializer for an activation, with its order s as a hyperparameter.
+
+    Args:
+        hp: The `HyperParameters` of a build function.
+        activation: As for `keras_fracinit.initializer_for`.
+        name: As for `order`, like `low`, `high`, `step` and `default`.
+        low: As for `order`.
+        high: As for `order`.
+        step: As for `order`.
+        default: As for `order`.
+        **options: Further arguments of the initializer, as for `FracReLU`.
+
+    Returns:
+        What `initializer_for` returns, for many layers to share, or None in a `conditional_scope`
+        that is not active.
+
+    Raises:
+        TypeError: As `order` does.
+        ValueError: As `order` and `initializer_for` do.
+
+    Example:
+
+    >>> import keras, keras_tuner
+    >>> from keras_fracinit.tuner import frac_initializer
+    >>> hp = keras_tuner.HyperParameters()
+    >>> layer = keras.layers.Dense(8, "relu", kernel_initializer=frac_initializer(hp, "relu"))
+    >>> hp.values
+    {'s': 2.0}
+    """
+    s = order(hp, name, low, high, step, default)
+    return None if s is None else initializer_for(activation, s, **options)
+
+
+class Groups:
+    """Which hyperparameter is the order of a kernel.
+
+    Args:
+        name: The name of the order, or what the names of all orders begin with.
+        groups: As for `FracInitHyperModel`.
+
+    Raises:
+        TypeError: If `groups` is of the wrong kind.
+        ValueError: If a group has no patterns.
+    """
+
+    def __init__(self, name: str, groups: Any) -> None:
+        self.name = name
+        self.groups: dict[str, tuple[str, ...]] | str | None = _check_groups(groups)
+
+    def names(self, paths: Sequence[str]) -> list[str | None]:
+        """Of each kernel, in the order of the model; None if it is in no group."""
+        if self.groups is None:
+            return [self.name for _ in paths]
+        if isinstance(self.groups, str):
+            return [f"{self.name}_{position}" for position, _ in enumerate(paths, start=1)]
+        return [self._of_group(path) for path in paths]
+
+    def is_order(self, name: str) -> bool:
+        """Whether a hyperparameter of this name is an order."""
+        if isinstance(self.groups, str):
+            start, _, position = name.rpartition("_")
+            return start == self.name and position.isdecimal()
+        return name in (self.expected() if self.groups is not None else {self.name})
+
+    def expected(self) -> dict[str, tuple[str, ...]]:
+        """The orders of the groups, and the patterns of the layers they are for."""
+        named = self.groups if isinstance(self.groups, dict) else {}
+        return {f"{self.name}_{group}": patterns for group, patterns in named.items()}
+
+    def _of_group(self, path: str) -> str | None:
+        groups = self.expected().items()
+        return next((n for n, patterns in groups if matches(patterns, path)), None)
+
+
+def _require_tensorboard() -> None:
+    """On TensorFlow every trial of a search fails without it, in words that do not say why."""
+    if keras.backend.backend() == "tensorflow" and not importlib.util.find_spec("tensorboard"):
+        raise ImportError(
+            "KerasTuner needs the package tensorboard on the TensorFlow backend: "
+            "`pip install tensorboard`"
+        )
+
+
+def _check_groups(groups: Any) -> dict[str, tuple[str, ...]] | str | None:
+    if groups is None or groups == "layer":
+        return groups  # type: ignore[no-any-return]
+    if not isinstance(groups, Mapping):
+        raise TypeError(
+            "`groups` must be None, 'layer' or a mapping from names to patterns of layers. "
+            f"Received: groups={groups!r} (of type {type(groups)})"
+        )
+    checked = {}
+    for group, patterns in groups.items():
+        several = [patterns] if isinstance(patterns, str) else check_several("groups", patterns)
+        checked[check_type("groups", group, str)] = tuple(
+            check_type("groups", pattern, str) for pattern in several
+        )
+    return checked

@@ -1,0 +1,822 @@
+"""Whole models: what each kernel meets, its true fans, and what drawing it anew does."""
+
+import math
+import weakref
+
+import keras
+import numpy as np
+import pytest
+from architectures import (
+    array,
+    autoencoder,
+    conv_lstm,
+    equal,
+    grouped_query,
+    lstm,
+    mlp,
+    mobilenet,
+    normal,
+    preactivation_resnet,
+    resnet,
+    subclassed,
+    transformer,
+    vgg,
+    weights,
+)
+from networks import NETWORKS
+
+import keras_fracinit as kf
+from keras_fracinit import laws
+from keras_fracinit.graph.kernel_table import sites_of
+from keras_fracinit.graph.kernels import kernels_of
+from keras_fracinit.initializers import DISTRIBUTIONS
+from keras_fracinit.planning import execute, plan, reinitialize, steps
+from keras_fracinit.planning.sampling import drawn
+
+layers, ops = keras.layers, keras.ops
+RELU, LINEAR = "ReLU()", "Linear()"
+NORM = "a normalization follows"
+SOFTMAX = "softmax follows"
+GATES = "a recurrent kernel"
+# Tiny networks: on TensorFlow a compiler takes longer than all it would save.
+JIT = keras.backend.backend() == "jax"
+
+
+# The plan: one row of the table for each kind of network.
+
+
+HIDDEN = "the model does not show what follows"
+OUTSIDE = "what follows is no layer"
+# kind, fan-in, width, and the law or why it stays as it is. Fans counted by hand.
+MODELS = {
+    "mlp": (mlp, [("dense", 6, 8, RELU), *[("dense", 8, 8, RELU)] * 2, ("dense", 8, 2, LINEAR)]),
+    "vgg": (
+        vgg,
+        [
+            ("convolution", 27, 4, RELU),
+            ("convolution", 36, 4, RELU),
+            ("convolution", 36, 8, RELU),
+            ("convolution", 72, 8, RELU),
+            ("dense", 32, 10, RELU),
+            ("dense", 10, 3, SOFTMAX),
+        ],
+    ),
+    "resnet": (
+        lambda: resnet(False),
+        [
+            ("convolution", 27, 4, RELU),
+            *[("convolution", 36, 4, RELU)] * 4,
+            ("dense", 4, 3, LINEAR),
+        ],
+    ),
+    "resnet-norm": (
+        lambda: resnet(True),
+        [
+            ("convolution", 27, 4, RELU),
+            *[("convolution", 36, 4, NORM)] * 4,
+            ("dense", 4, 3, LINEAR),
+        ],
+    ),
+    "preactivation-resnet": (
+        preactivation_resnet,
+        [
+            ("dense", 6, 8, LINEAR),
+            *[("dense", 8, 8, RELU), ("dense", 8, 8, LINEAR)] * 2,
+            ("dense", 8, 3, LINEAR),
+        ],
+    ),
+    "mobilenet": (
+        mobilenet,
+        [
+            ("convolution", 27, 4, RELU),
+            ("depthwise", 9, 4, RELU),
+            ("convolution", 4, 6, RELU),
+            ("depthwise", 25, 12, "LeakyReLU(negative_slope=0.3)"),
+            ("convolution", 54, 8, LINEAR),
+            ("depthwise", 9, 8, LINEAR),
+            ("pointwise", 8, 5, RELU),
+            ("dense", 5, 3, LINEAR),
+        ],
+    ),
+    "autoencoder": (
+        autoencoder,
+        [
+            ("convolution", 27, 4, RELU),
+            ("transposed", 4 * 4 / 4 * 4, 6, RELU),  # 2 x 2 taps reach one output
+            ("transposed", 9 / 4 * 6, 3, LINEAR),
+        ],
+    ),
+    "transformer": (
+        transformer,
+        [
+            ("embedding", 1, 8, "an embedding"),
+            *[("einsum", 8, 10, LINEAR)] * 3,
+            ("einsum", 10, 8, LINEAR),
+            ("dense", 8, 16, RELU),
+            ("dense", 16, 8, LINEAR),
+            ("dense", 8, 3, LINEAR),
+        ],
+    ),
+    "grouped-query": (
+        grouped_query,
+        [
+            ("einsum", 8, 24, LINEAR),
+            *[("einsum", 8, 12, LINEAR)] * 2,
+            ("einsum", 24, 8, LINEAR),
+            ("dense", 8, 3, LINEAR),
+        ],
+    ),
+    "lstm": (
+        lstm,
+        [
+            ("embedding", 1, 8, "an embedding"),
+            *[("recurrent", 8, 4, GATES), ("recurrent", 4, 4, GATES)] * 2,
+            ("dense", 8, 6, RELU),
+            ("recurrent", 6, 5, GATES),
+            ("recurrent", 5, 5, GATES),
+            ("dense", 5, 1, LINEAR),
+        ],
+    ),
+    "conv-lstm": (
+        conv_lstm,
+        [("recurrent", 18, 4, GATES), ("recurrent", 36, 4, GATES), ("dense", 4, 3, LINEAR)],
+    ),
+    "subclassed": (
+        subclassed,
+        [
+            ("dense", 6, 8, RELU),
+            *[("dense", 8, 16, "LeakyReLU(negative_slope=0.1)"), ("dense", 16, 8, LINEAR)] * 2,
+            ("dense", 8, 4, RELU),
+            ("dense", 4, 3, LINEAR),
+            ("dense", 4, 5, HIDDEN),
+        ],
+    ),
+    "no-symbols": (
+        lambda: subclassed(False),
+        [
+            ("dense", 6, 8, RELU),
+            *[("dense", 8, 16, "LeakyReLU(negative_slope=0.1)"), ("dense", 16, 8, OUTSIDE)] * 2,
+            ("dense", 8, 4, RELU),
+            ("dense", 4, 3, LINEAR),
+            ("dense", 4, 5, HIDDEN),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_kernel_has_its_fans_and_its_law_or_a_reason(name):
+    build, expected = MODELS[name]
+    model = build()
+    before = weights(model)
+    changes = list(plan(model, s=1.0))
+    assert [(c.kind, c.fan_in, c.width) for c in changes] == [row[:3] for row in expected]
+    for change, row in zip(changes, expected, strict=True):
+        assert (change.skipped or change.law).startswith(row[3]), change
+        assert bool(change.skipped) == (not row[3].endswith(")")), change
+        assert math.isnan(change.stddev) == bool(change.skipped)
+        if not change.skipped:
+            law = {RELU: "relu", LINEAR: "linear"}.get(row[3]) or laws.LeakyReLU(
+                float(row[3].partition("=")[2][:-1])
+            )
+            assert change.gain == pytest.approx(kf.gain(law, 1.0, row[2]), rel=1e-12)
+            assert change.stddev == pytest.approx(math.sqrt(change.gain / row[1]), rel=1e-12)
+    paths = {variable.path for variable in model.weights if len(variable.shape) > 1}
+    assert {change.path for change in changes} == {p for p in paths if not p.endswith("bias")}
+    assert equal(weights(model), before)  # a plan changes nothing
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_planned_is_done_and_nothing_else(name):
+    model = MODELS[name][0]()
+    before = {id(variable): array(variable) for variable in model.weights}
+    report = reinitialize(model, s=2.0, seed=3, distribution="untruncated_normal")
+    drawn = {change.path: change for change in report if not change.skipped}
+    for variable in model.weights:
+        change = drawn.get(variable.path)
+        value = array(variable)
+        assert np.array_equal(value, before[id(variable)]) == (change is None), variable.path
+        if change is not None:  # a sample of that size
+            ratio = np.mean(value**2) / change.stddev**2
+            assert abs(ratio - 1) < 5 * math.sqrt(2 / value.size), variable.path
+            assert change.stddev_before == pytest.approx(
+                math.sqrt(np.mean(before[id(variable)] ** 2.0)), rel=1e-5
+            )
+    model.summary(print_fn=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    "network", [n for n in NETWORKS if n.name != "quantized"], ids=lambda n: n.name
+)
+def test_every_way_to_build_a_model_has_a_plan(network):
+    model = network.build()
+    if not model.built:
+        model(keras.tree.map_structure(lambda x: x[:1], network.x))
+    nodes = [len(layer._inbound_nodes) for layer in model._flatten_layers()]
+    call = keras.layers.Layer.__call__
+    changes = reinitialize(model, s=1.0, seed=0)
+    assert keras.layers.Layer.__call__ is call
+    assert [len(layer._inbound_nodes) for layer in model._flatten_layers()] == nodes
+    assert any(not change.skipped for change in changes)
+    assert np.isfinite(array(model(network.x))).all()
+    for change in changes:
+        assert change.skipped or change.law, change
+
+
+APPLICATIONS = ["MobileNetV3Small", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
+
+
+@pytest.mark.parametrize("name", APPLICATIONS)
+def test_the_architectures_of_keras_are_covered(name, monkeypatch):
+    with monkeypatch.context() as patch:  # JAX would compile every draw of every shape
+        patch.setattr(
+            keras.initializers.VarianceScaling,
+            "__call__",
+            lambda initializer, shape, dtype=None: ops.zeros(shape, dtype),
+        )
+        model = getattr(keras.applications, name)(weights=None, classes=2, input_shape=(32, 32, 3))
+    changes = plan(model, s=1.0)
+    matrices = {variable.path for variable in model.weights if len(variable.shape) > 1}
+    assert {change.path for change in changes} == matrices
+    reasons = {change.skipped for change in changes}
+    for change in changes:
+        assert change.kind != "unknown"
+        assert change.fan_in > 0
+        assert change.skipped or change.gain > 1.0
+    if name == "VGG16":  # all but the softmax
+        assert [bool(change.skipped) for change in changes] == [False] * 15 + [True]
+    else:
+        assert any(reason.startswith(NORM) for reason in reasons)
+
+
+def test_an_unbuilt_stack_shows_what_follows_but_has_no_values():
+    inputs = keras.Input((4,))
+    inner = keras.Model(inputs, layers.Dense(3, name="c")(layers.ReLU()(inputs)))
+    chain = [layers.Dense(5, name="b"), layers.Dropout(0.1), layers.LeakyReLU(negative_slope=0.2)]
+    model = keras.Sequential(
+        [layers.Dense(4, name="a"), inner, layers.ReLU(), keras.Sequential(chain)]
+    )
+    assert not model.built
+    kernels = [(kernel.path, kernel.law, kernel.reason) for kernel in kernels_of(model)]
+    assert kernels == [
+        ("a", laws.ReLU(), ""),
+        ("c", laws.ReLU(), ""),
+        ("b", laws.LeakyReLU(0.2), ""),
+    ]
+    with pytest.raises(ValueError, match="`model` must be built"):
+        plan(model)
+
+
+def test_a_call_that_fails_leaves_keras_as_it_is_and_says_why():
+    class Failing(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3)
+            self.works = True
+
+        def call(self, inputs):
+            if not self.works:
+                raise RuntimeError("out of luck")
+            return self.dense(inputs)
+
+    model = Failing()
+    model(X)
+    model.works = False
+    call, symbolic_call = keras.layers.Layer.__call__, keras.Operation.symbolic_call
+    (change,) = plan(model)
+    assert change.skipped.startswith(HIDDEN)
+    assert "out of luck" in change.skipped
+    assert keras.layers.Layer.__call__ is call
+    assert keras.Operation.symbolic_call is symbolic_call
+
+
+def test_what_is_added_is_named():
+    notes = [change.note for change in plan(resnet(False))]
+    assert [bool(note) for note in notes] == [False, False, True, False, True, False]
+    assert notes[2] == "added to 1 other(s): the moment of the sum is not kept"
+
+
+def test_dropout_enters_the_law_where_asked():
+    model = keras.Sequential(
+        [
+            keras.Input((6,)),
+            layers.Dense(8),
+            layers.Dropout(0.2),
+            layers.ReLU(),
+            layers.Dropout(0.5),
+            layers.Dense(1),
+        ]
+    )
+    assert plan(model).changes[0].law == RELU
+    change = plan(model, s=1.0, dropout=True).changes[0]
+    assert change.law == str(laws.Dropout(laws.ReLU(), 0.6))
+    assert change.gain == kf.gain(laws.Dropout(laws.ReLU(), 0.6), 1.0, 8)
+
+
+def test_the_order_that_the_weights_keep_is_that_of_their_scale():
+    model = mlp(64, kernel_initializer="he_normal")
+    first = plan(model).changes[1]
+    value = array(model.layers[1].kernel).astype(float)
+    gain = 64 * np.mean(value**2)
+    assert first.order_before == pytest.approx(kf.effective_order("relu", 64, gain=gain), rel=1e-3)
+    model.layers[1].kernel.assign(0.0 * model.layers[1].kernel)
+    model.layers[3].kernel.assign(100.0 * model.layers[3].kernel)  # linear: all moments grow
+    changes = plan(model).changes
+    assert changes[1].order_before == math.inf
+    assert math.isnan(changes[3].order_before)
+
+
+def test_a_plan_prints_as_a_table_and_is_a_frame():
+    report = plan(resnet(True), s=1.0)
+    text = str(report)
+    assert "skipped, because" in text
+    assert "conv2d" in text
+    assert "\x1b" not in text
+    frame = report.to_pandas()
+    assert len(frame) == len(report) == 6
+    assert frame.fan_in.tolist() == [27, 36, 36, 36, 36, 4]
+    assert report[frame.path[0]] is report.changes[0]
+    with pytest.raises(KeyError):
+        report["nothing"]
+    with pytest.raises(AttributeError):
+        report.seed = 1
+
+
+# The fans, measured: at s = 2 the variance of the output is that of the input.
+
+ATTENTION = {"MultiHeadAttention": (8, 16), "GroupQueryAttention": (16, 8, 4)}
+KINDS = {
+    "Dense": (lambda: layers.Dense(40), (30,)),
+    "EinsumDense": (lambda: layers.EinsumDense("abc,cde->abde", (None, 6, 7)), (4, 20)),
+    "EinsumDense two in": (lambda: layers.EinsumDense("abde,dec->abc", (None, 30)), (3, 6, 7)),
+    "EinsumDense groups": (lambda: layers.EinsumDense("abc,bcd->abd", (5, 20)), (5, 12)),
+    "Conv1D": (lambda: layers.Conv1D(20, 3), (12, 10)),
+    "Conv2D": (lambda: layers.Conv2D(20, 3, strides=2), (7, 7, 10)),
+    "Conv2D dilation": (lambda: layers.Conv2D(20, 3, dilation_rate=2), (7, 7, 10)),
+    "Conv2D groups": (lambda: layers.Conv2D(24, 3, groups=4), (5, 5, 16)),
+    "Conv3D": (lambda: layers.Conv3D(8, 2), (3, 3, 3, 8)),
+    "DepthwiseConv1D": (lambda: layers.DepthwiseConv1D(5, depth_multiplier=3), (9, 40)),
+    "DepthwiseConv2D": (lambda: layers.DepthwiseConv2D(3, depth_multiplier=2), (5, 5, 30)),
+    "SeparableConv1D": (lambda: layers.SeparableConv1D(30, 5), (9, 60)),
+    "SeparableConv2D": (lambda: layers.SeparableConv2D(30, 3), (5, 5, 60)),
+    "Conv1DTranspose": (lambda: layers.Conv1DTranspose(20, 4, strides=2), (16, 10)),
+    "Conv2DTranspose": (lambda: layers.Conv2DTranspose(16, 3), (9, 9, 8)),
+    "Conv2DTranspose strides": (lambda: layers.Conv2DTranspose(16, 4, strides=2), (8, 8, 8)),
+    "Conv2DTranspose uneven": (lambda: layers.Conv2DTranspose(16, 3, strides=2), (8, 8, 8)),
+    "Conv2DTranspose gaps": (lambda: layers.Conv2DTranspose(16, 2, strides=(3, 2)), (8, 8, 8)),
+    "Conv3DTranspose": (lambda: layers.Conv3DTranspose(6, 2, strides=2), (4, 4, 4, 6)),
+}
+
+
+def interior(layer, outputs):
+    """Whole periods of the stride, of outputs that as many inputs reach as can."""
+    if "Transpose" in type(layer).__name__:
+        for axis, (kernel, stride) in enumerate(
+            zip(layer.kernel_size, layer.strides, strict=True), start=1
+        ):
+            length = (outputs.shape[axis] - 2 * kernel) // stride * stride
+            outputs = np.take(outputs, range(kernel, kernel + length), axis=axis)
+    return outputs
+
+
+def check_mean(samples, expected, precision):
+    error = np.std(samples, ddof=1) / math.sqrt(len(samples))
+    assert abs(np.mean(samples) - expected) < 4.5 * error, (np.mean(samples), error)
+    assert error < precision
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_variance_is_kept_by_the_layer_itself(name):
+    build, shape = KINDS[name]
+    model = keras.Sequential([keras.Input(shape), build()])
+    x = normal(64, *shape)
+    variances = []
+    for seed in range(12):
+        report = reinitialize(model, s=2.0, seed=seed, distribution="untruncated_normal")
+        assert all(change.gain == 1.0 for change in report)
+        outputs = interior(model.layers[-1], array(model(x)))
+        variances.append(np.mean(outputs.astype(float) ** 2) / np.mean(x.astype(float) ** 2))
+    check_mean(variances, 1.0, 0.04)
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+def test_the_variance_is_kept_by_each_kernel_of_attention(name):
+    inputs = keras.Input((5, 24))
+    layer = getattr(layers, name)(*ATTENTION[name])
+    model = keras.Model(inputs, layer(inputs, inputs))
+    kernels = [inner for inner in layer._flatten_layers() if hasattr(inner, "equation")]
+    variances = {kernel.name: [] for kernel in kernels}
+    for seed in range(12):
+        reinitialize(model, s=2.0, seed=seed, distribution="untruncated_normal")
+        assert not np.array_equal(array(kernels[1].kernel), array(kernels[2].kernel))
+        for kernel in kernels:
+            last = kernel.name == "attention_output"
+            x = normal(16, 5, *(kernel.kernel.shape[:2] if last else (24,)))
+            variances[kernel.name].append(np.mean(array(kernel(x)) ** 2) / np.mean(x**2))
+    assert len(variances) == 4
+    for samples in variances.values():
+        check_mean(samples, 1.0, 0.03)
+
+
+# Below the second moment, where theory has it: many independent layers on one input.
+
+
+def parallel(build, shape, copies):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, [build()(inputs) for _ in range(copies)])
+
+
+def equal_patches(*shape):
+    """Each channel, or group of them, sees a patch of the same norm."""
+    x = normal(*shape).astype(float)
+    return x / np.sqrt(np.mean(x**2, axis=(0, 1), keepdims=True))
+
+
+# A layer, its input, the order, and how many layers are drawn how many times.
+MOMENTS = {
+    "EinsumDense": (
+        lambda: layers.EinsumDense("bgi,gio->bgo", (2000, 4), activation="relu"),
+        np.tile(normal(5), (2000, 1)),
+        1.0,
+        (1, 1),
+    ),
+    "Dense": (lambda: layers.Dense(6, "relu"), normal(5), 1.0, (40, 10)),
+    "Conv2D": (
+        lambda: layers.Conv2D(4, 3, activation=layers.LeakyReLU(negative_slope=0.2)),
+        normal(3, 3, 2),
+        0.5,
+        (40, 10),
+    ),
+    "Conv2D groups": (lambda: layers.Conv2D(4, 3, groups=2), equal_patches(3, 3, 2), 0.5, (10, 20)),
+    "DepthwiseConv2D": (lambda: layers.DepthwiseConv2D(3), equal_patches(3, 3, 4), 0.5, (20, 10)),
+}
+
+
+@pytest.mark.parametrize("name", MOMENTS)
+def test_the_moment_is_kept_by_the_layer_itself(name):
+    build, x, s, (copies, draws) = MOMENTS[name]
+    model = parallel(build, x.shape, copies)
+    samples = []
+    for seed in range(draws):
+        reinitialize(model, s=s, seed=seed, distribution="untruncated_normal")
+        for outputs in keras.tree.flatten(model(x[None].astype("float32"))):
+            squares = np.mean(array(outputs).astype(float) ** 2, axis=-1)
+            samples += (squares / np.mean(x**2)).ravel().tolist()
+    check_mean(np.array(samples) ** (s / 2), 1.0, 0.03)
+
+
+def test_a_deep_network_keeps_its_scale_where_the_default_does_not():
+    """Inside the band of theory section 6: depth times the mean, two deviations around it."""
+    hidden = [layers.Dense(64, "relu") for _ in range(20)]
+    model = keras.Sequential([keras.Input((64,)), *hidden])
+    x = normal(128, 64)
+
+    def log_scale():
+        return 0.5 * math.log(np.mean(array(model(x)) ** 2.0) / np.mean(x**2.0))
+
+    assert log_scale() < -5.0  # Glorot: a factor of 1/sqrt(2) for each layer
+    reinitialize(model, s=1.0, seed=1)
+    mean, variance = kf.log_norm("relu", 1.0, 64)
+    assert abs(log_scale() - 20 * mean) < 2.5 * math.sqrt(20 * variance)
+
+
+# Seeds.
+
+
+def test_one_seed_gives_one_model_whatever_its_layers_are_called():
+    models = [keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.Dense(8)]) for _ in "ab"]
+    assert models[0].layers[0].name != models[1].layers[0].name
+    for model in models:
+        assert reinitialize(model, seed=7).seed == 7
+    assert equal(weights(models[0]), weights(models[1]))
+    first = weights(models[0])
+    reinitialize(models[0], seed=8)
+    assert not equal(weights(models[0]), first)
+
+
+def test_equal_layers_are_drawn_apart_and_alone_as_together():
+    model = mlp()
+    reinitialize(model, seed=7)
+    together = weights(model)
+    assert not np.array_equal(together[2], together[4])
+    for patterns in ({"only": "hidden_1"}, {"skip": ["hidden_0", "hidden_2", "last"]}):
+        reinitialize(model, seed=1)
+        other = weights(model)
+        report = reinitialize(model, seed=7, **patterns)
+        assert [not change.skipped for change in report] == [False, True, False, False]
+        now = weights(model)
+        assert np.array_equal(now[2], together[2])
+        assert equal(now[:2] + now[3:], other[:2] + other[3:])
+
+
+def test_without_a_seed_the_global_one_governs():
+    model = mlp()
+    draws = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(seed)
+        reinitialize(model)
+        draws.append(weights(model))
+    assert equal(draws[0], draws[1])
+    assert not equal(draws[0], draws[2])
+    report = reinitialize(model)
+    now = weights(model)
+    reinitialize(model, seed=report.seed)
+    assert equal(weights(model), now)
+
+
+# Orders.
+
+
+@pytest.mark.parametrize(
+    ("s", "orders"),
+    [
+        (0.5, [0.5] * 4),
+        ({"hidden_1": 0.5, "*": 2}, [2.0, 0.5, 2.0, 2.0]),
+        ({"hidden_*": 1.5}, [1.5, 1.5, 1.5, None]),
+        ({"*/last/kernel": 0.5}, [None, None, None, 0.5]),
+        (lambda depth: 2.0 - depth, [2.0, 2 - 1 / 3, 2 - 2 / 3, 1.0]),
+    ],
+)
+def test_an_order_for_all_for_some_or_by_depth(s, orders):
+    changes = plan(mlp(), s=s)
+    assert [None if change.skipped else change.s for change in changes] == pytest.approx(orders)
+    for change in changes:
+        if change.skipped:
+            assert change.skipped == "no pattern of `s` matches"
+        else:
+            assert change.gain == kf.gain(
+                "linear" if "last" in change.path else "relu", change.s, change.width
+            )
+
+
+def test_the_distribution_is_that_of_the_model_or_the_one_asked_for():
+    model = mlp(kernel_initializer="he_normal")
+    model.layers[0].kernel_initializer = keras.initializers.Zeros()
+    changes = plan(model).changes
+    assert changes[0].skipped.startswith("its initializer Zeros has no scale")
+    assert {change.distribution for change in changes[1:]} == {"truncated_normal"}
+    reinitialize(model, s=2.0, seed=0, distribution="orthogonal")
+    kernel = array(model.layers[1].kernel)
+    np.testing.assert_allclose(kernel.T @ kernel, 2.0 * np.eye(8), atol=1e-5)
+
+
+def test_frozen_layers_stay_unless_included():
+    model = mlp()
+    model.layers[1].trainable = False
+    assert [change.skipped for change in plan(model)] == ["", "it is frozen", "", ""]
+    assert [change.skipped for change in plan(model, include_frozen=True)] == [""] * 4
+
+
+def test_biases_are_kept_or_set_to_zero():
+    model = mlp(bias_initializer="ones")
+    reinitialize(model)
+    assert all((array(layer.bias) == 1.0).all() for layer in model.layers)
+    report = reinitialize(model, biases="zero", skip="last")
+    assert [change.kind for change in report] == ["dense", "bias"] * 3 + ["dense"]
+    assert [array(layer.bias).max() for layer in model.layers] == [0.0, 0.0, 0.0, 1.0]
+
+
+# Nothing half done.
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("in_memory", [1, 2**24])
+def test_an_error_leaves_the_model_as_it_was(monkeypatch, error, dtype, in_memory):
+    model, calls = mlp(dtype=dtype), []
+    before = weights(model)
+    monkeypatch.setattr(execute, "_IN_MEMORY", in_memory)
+
+    def failing(site, initializer):
+        calls.append(site)
+        if len(calls) == last:
+            raise error("out of memory")
+        return ops.ones(site.shape, dtype)
+
+    monkeypatch.setattr(steps, "drawn", failing)
+    for last in range(1, 5):
+        calls.clear()
+        with pytest.raises(error, match="out of memory"):
+            reinitialize(model)
+        assert len(calls) == last
+        assert equal(weights(model), before)
+    last = 0
+    reinitialize(model)
+    assert not equal(weights(model), before)
+
+
+@pytest.mark.parametrize("step", ["pieces", "reset_slots"])
+def test_an_error_beside_the_draws_leaves_the_kernels_as_they_were(monkeypatch, step):
+    model = mlp()
+    before = weights(model)
+
+    def failing(*args):
+        yield np.ones(1, "float32")
+        raise OSError("no space left")
+
+    patched = failing if step == "pieces" else lambda *args: list(failing())
+    monkeypatch.setattr(execute, step, patched)
+    with pytest.raises(OSError, match="no space left"):
+        reinitialize(model, biases="zero")
+    assert equal(weights(model), before)
+
+
+def test_no_more_than_one_new_kernel_is_in_memory(monkeypatch):
+    model, draw, references = mlp(), steps.drawn, []
+
+    def waiting():
+        held = [variable.value for variable in model.weights]  # JAX makes a draw the value itself
+        alive = [reference() for reference in references]
+        return [x for x in alive if x is not None and all(x is not value for value in held)]
+
+    def watched(site, initializer):
+        assert not waiting()
+        values = draw(site, initializer)
+        references.append(weakref.ref(values))
+        return values
+
+    monkeypatch.setattr(steps, "drawn", watched)
+    reinitialize(model, biases="zero")
+    assert len(references) == 4
+    assert not waiting()
+
+
+def test_a_scale_beyond_all_floats_is_an_error_that_names_the_kernel():
+    model = mlp(width=1)
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"hidden_0/kernel: .*finite"):
+        reinitialize(model, s=0.001)
+    assert equal(weights(model), before)
+
+
+def test_a_dry_run_is_the_plan():
+    model = mlp()
+    before = weights(model)
+    report = reinitialize(model, s=0.7, dry_run=True)
+    assert report == plan(model, s=0.7)
+    assert (report.seed, report.optimizer) == (None, "")
+    assert equal(weights(model), before)
+
+
+# The optimizer.
+
+X, Y = normal(16, 6), normal(16, 2, seed=1)
+
+
+def trained(optimizer, model=None):
+    model = model or mlp(width=8)
+    model.compile(optimizer, "mse", jit_compile=JIT)
+    model.fit(X, Y, epochs=2, verbose=0)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "start", "count"),
+    [
+        (lambda: keras.optimizers.Adam(0.01), [0.0, 0.0], 2),
+        (lambda: keras.optimizers.SGD(0.01, momentum=0.9), [0.0], 1),
+        (lambda: keras.optimizers.Adagrad(0.01), [0.1], 1),
+        (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)), [0.0, 0.0], 2),
+    ],
+)
+def test_the_optimizer_forgets_what_is_drawn_anew(optimizer, start, count):
+    model = trained(optimizer())
+    inner = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    before = {slot.path: array(slot) for slot in inner.variables}
+    report = reinitialize(model, seed=0, only="hidden_1")
+    assert report.optimizer == f"{count} variables of the optimizer start anew"
+    reset = [slot for slot in inner.variables if "hidden_1_kernel" in slot.name]
+    assert [set(array(slot).ravel()) for slot in reset] == [{np.float32(x)} for x in start]
+    for slot in inner.variables:
+        if all(slot is not other for other in reset):
+            assert np.array_equal(array(slot), before[slot.path]), slot.path
+    model.fit(X, Y, verbose=0)
+    assert all(np.isfinite(weight).all() for weight in weights(model))
+
+
+def test_a_moving_average_starts_from_the_new_weights():
+    model = trained(keras.optimizers.SGD(0.01, use_ema=True))
+    reinitialize(model, seed=0, only="hidden_1")
+    (average,) = [v for v in model.optimizer.variables if "hidden_1_kernel_average" in v.name]
+    assert np.array_equal(array(average), array(model.layers[1].kernel))
+
+
+class Twins(keras.Model):
+    """Two layers of one name: their slots have one name too."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = layers.Dense(6, name="twin"), layers.Dense(2, name="twin")
+
+    def call(self, inputs):
+        return self.second(self.first(inputs))
+
+
+def test_layers_of_one_name_have_their_own_slots():
+    model = trained(keras.optimizers.SGD(0.01, momentum=0.9), Twins())
+    kernels = [layer.kernel for layer in (model.first, model.second)]
+    assert kernels[0].path == kernels[1].path
+    report = reinitialize(model, seed=0)
+    assert report.optimizer == "2 variables of the optimizer start anew"
+    for slot in model.optimizer.variables[2:]:
+        assert (array(slot) == 0).all() == (len(slot.shape) == 2)
+
+
+def test_where_there_is_nothing_to_reset_it_says_so():
+    model = mlp()
+    assert reinitialize(model).optimizer.startswith("the model is not compiled")
+    model.compile("adam", "mse")
+    assert reinitialize(model).optimizer.startswith("the optimizer has not begun")
+    assert "the optimizer has not begun" in str(reinitialize(model))
+
+
+# Bad input.
+
+
+def poisoned(kind):
+    model = mlp()
+    variable = getattr(model.layers[1], kind)
+    variable.assign(np.full(variable.shape, np.nan))
+    return model
+
+
+def test_nan_that_would_stay_is_refused_and_nan_that_would_not_is_cured():
+    model = poisoned("bias")
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"`model` must have finite values.*hidden_1/bias"):
+        reinitialize(model)
+    np.testing.assert_equal(weights(model), before)
+    reinitialize(model, biases="zero")
+    assert np.isfinite(array(model(X))).all()
+    model = poisoned("kernel")
+    assert math.isnan(plan(model).changes[1].stddev_before)
+    reinitialize(model)
+    assert np.isfinite(array(model(X))).all()
+    model = poisoned("kernel")
+    with pytest.raises(ValueError, match="hidden_1/kernel"):
+        reinitialize(model, skip="hidden_1")
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "error", "message"),
+    [
+        (lambda: "model", {}, TypeError, "`model` must be a keras.Model"),
+        (lambda: keras.Sequential([layers.Dense(3)]), {}, ValueError, r"built.*`build"),
+        (lambda: Twins(), {}, ValueError, "`model` must be built: call it once"),
+        (
+            lambda: keras.Sequential([keras.Input((3,)), layers.ReLU()]),
+            {},
+            ValueError,
+            "`model` must have kernels",
+        ),
+        (
+            next(network.build for network in NETWORKS if network.name == "quantized"),
+            {},
+            ValueError,
+            "`model` must not be quantized.* in int8",
+        ),
+        (mlp, {"s": 2.5}, ValueError, "`s` must satisfy 0 <= s <= 2. Received: s=2.5"),
+        (mlp, {"s": "1"}, TypeError, "`s` must be a real number"),
+        (mlp, {"s": {"hidden*": -1}}, ValueError, "`s` must satisfy"),
+        (mlp, {"s": {3: 1.0}}, TypeError, "`s` must be a str"),
+        (mlp, {"s": lambda depth: 3.0}, ValueError, "`s` must satisfy"),
+        (mlp, {"s": {"hiden_1": 1}}, ValueError, "`s` must hold .*'hiden_1'.*mean 'hidden_"),
+        (mlp, {"only": "conv*"}, ValueError, "`only` must hold .*'conv\\*'"),
+        (mlp, {"skip": ["last", "x"]}, ValueError, "`skip` must hold .*'x'"),
+        (mlp, {"only": []}, ValueError, "`only` must not be empty"),
+        (mlp, {"only": 3}, TypeError, "`only` must be a sequence"),
+        (mlp, {"include_frozen": 1}, TypeError, "`include_frozen` must be a bool"),
+        (mlp, {"distribution": "cauchy"}, ValueError, "`distribution` must be one of"),
+        (mlp, {"distribution": "stable"}, ValueError, "`alpha` must be given with"),
+        (mlp, {"alpha": 1.5}, ValueError, "`distribution` must be one of .*distribution=None"),
+        (mlp, {"distribution": "uniform", "alpha": 1.5}, ValueError, "`alpha` must be given with"),
+        (mlp, {"distribution": "stable", "alpha": 2.0}, ValueError, "`alpha` must lie between"),
+        (mlp, {"biases": "one"}, ValueError, "`biases` must be one of 'keep', 'zero'"),
+        (mlp, {"dropout": 0.5}, TypeError, "`dropout` must be a bool"),
+        (mlp, {"seed": -1}, ValueError, "`seed` must satisfy"),
+        (mlp, {"dry_run": 1}, TypeError, "`dry_run` must be a bool"),
+    ],
+)
+def test_bad_input_is_refused_by_name(build, options, error, message):
+    with pytest.raises(error, match=message):
+        reinitialize(build(), **options)
+    if not {"seed", "dry_run"} & set(options):
+        with pytest.raises(error, match=message):
+            plan(build(), **options)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("strides", [1, 2])
+def test_the_largest_kernels_are_those_of_the_initializer(distribution, strides):
+    """Although they are drawn another way, in less memory."""
+    alpha = {"alpha": 1.5} if distribution == "stable" else {}
+    initializer = kf.FracLinear(s=1.0, distribution=distribution, seed=11, **alpha)
+    layer = keras.layers.Conv2DTranspose(1024, 1, strides, kernel_initializer=initializer)
+    layer.build((None, 4, 4, 1024))
+    (site,) = sites_of(layer)
+    expected = initializer(site.shape) * site.strides ** (1.0 / initializer.law.exponent)
+    values, again = drawn(site, initializer), drawn(site, initializer)
+    assert equal([array(values)], [array(again)])
+    np.testing.assert_allclose(array(values), array(expected), rtol=2e-7, atol=1e-8)
+    if strides == 1 or keras.backend.backend() != "tensorflow":  # whose graph merges two factors
+        assert equal([array(values)], [array(expected)])
