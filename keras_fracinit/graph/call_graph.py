@@ -36,7 +36,7 @@ MIXED = "attention_output"  # the name of the kernel behind attention
 class Call(NamedTuple):
     """One call of a layer or operation."""
 
-    unit: Any
+    op: Any
     inputs: list[Any]
     outputs: list[Any]
 
@@ -137,12 +137,12 @@ class Graph:
             return outputs
         return self._answer(layer, args, kwargs, outputs)
 
-    def _answer(self, unit: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
+    def _answer(self, op: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
         inputs = _symbolic(args, kwargs)
         taken = {id(tensor) for tensor in inputs}
         # A tensor that is handed on is another one behind the layer.
         outputs = tree.map_structure(lambda t: _like(t) if id(t) in taken else t, outputs)
-        self._record(unit, inputs, tree.flatten(outputs))
+        self._record(op, inputs, tree.flatten(outputs))
         return outputs
 
     def _open(self, layer: Any, args: Any, kwargs: Any) -> Any:
@@ -190,9 +190,9 @@ class Graph:
 
     # What is kept.
 
-    def _record(self, unit: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+    def _record(self, op: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         # Tensors are told apart by their ids, so the list keeps them alive.
-        self.calls.append(Call(unit, list(inputs), list(outputs)))
+        self.calls.append(Call(op, list(inputs), list(outputs)))
 
     def _see(self, layer: Any) -> None:
         if id(layer) in self._known:

@@ -97,7 +97,7 @@ class _Meetings:
         self.graph, self._sources = graph, Sources(graph)
         self._calls: dict[int, list[Call]] = {}
         for call in graph.calls:
-            self._calls.setdefault(id(call.unit), []).append(call)
+            self._calls.setdefault(id(call.op), []).append(call)
         self._behind = functools.cache(self._find_behind)  # of the id of a call
 
     def of(self, site: Site) -> Meeting:
@@ -139,26 +139,26 @@ class _Meetings:
                 yield from self._at(consumer)
 
     def _at(self, call: Call) -> Iterable[Meeting]:
-        unit, name = call.unit, type(call.unit).__name__
-        if isinstance(unit, NORMALIZATIONS):
+        op, name = call.op, type(call.op).__name__
+        if isinstance(op, NORMALIZATIONS):
             return [Meeting(reason=NORMALIZED)]
-        if isinstance(unit, Mixing):
+        if isinstance(op, Mixing):
             note = "attention mixes positions: kept at each of them"
             return [Meeting(Linear(), activation="linear", note=note)]
-        if has_kernel(unit) or isinstance(unit, layers.RNN | layers.Bidirectional):
+        if has_kernel(op) or isinstance(op, layers.RNN | layers.Bidirectional):
             return [Meeting(Linear(), activation="linear")]
         if name in SUMS:
             constant = Meeting(reason="a constant is added, which no scale keeps the moments of")
             return [self._summed(call) if len(call.inputs) > 1 else constant]
         behind = self._behind(_Key(call))
-        if isinstance(unit, DROPOUTS):
-            return [m._replace(dropout=joint(unit.rate, m.dropout)) for m in behind]
-        if averages(unit):
+        if isinstance(op, DROPOUTS):
+            return [m._replace(dropout=joint(op.rate, m.dropout)) for m in behind]
+        if averages(op):
             note = f"{name} averages, which makes the signal smaller"
             return [m._replace(note=m.note or note) for m in behind]
-        if passes(unit):
+        if passes(op):
             return behind
-        return [_within(_meeting_of(unit), behind)]
+        return [_within(_meeting_of(op), behind)]
 
     def _summed(self, call: Call) -> Meeting:
         """Right behind a sum an activation acts on all summands; anything else is far away."""

@@ -94,13 +94,13 @@ class Action(NamedTuple):
     reason: str = ""
 
 
-def action_of(unit: Any) -> Action:
+def action_of(op: Any) -> Action:
     """That of an activation, of a layer that holds one and no kernel, or of an operation."""
-    inner = getattr(unit, "activation", unit)
+    inner = getattr(op, "activation", op)
     name = "linear" if inner is None else getattr(inner, "__name__", type(inner).__name__)
     try:
-        known = {} if isinstance(unit, layers.Layer) else _OPERATIONS
-        return Action(name, known.get(type(unit).__name__, law_of)(unit))
+        known = {} if isinstance(op, layers.Layer) else _OPERATIONS
+        return Action(name, known.get(type(op).__name__, law_of)(op))
     except _NoLaw as error:
         return Action(name, reason=str(error))
     except ValueError as error:
@@ -110,15 +110,15 @@ def action_of(unit: Any) -> Action:
         return Action(name, reason=f"{name} follows{why}")
 
 
-def passes(unit: Any) -> bool:
+def passes(op: Any) -> bool:
     """Whether the signal behind it is that before it, as far as its size goes."""
-    name = type(unit).__name__
+    name = type(op).__name__
     return name in _PASSING or name.startswith(_PASSING_PREFIXES)
 
 
-def averages(unit: Any) -> bool:
+def averages(op: Any) -> bool:
     """Whether it makes the signal smaller by averaging."""
-    return type(unit).__name__.startswith(AVERAGES)
+    return type(op).__name__.startswith(AVERAGES)
 
 
 def joint(first: float, second: float) -> float:

@@ -85,32 +85,32 @@ class Sources:
 
     def _through(self, identity: int) -> frozenset[Source]:
         call = self._calls[identity]
-        unit = call.unit
-        if isinstance(unit, DROPOUTS):
+        op = call.op
+        if isinstance(op, DROPOUTS):
             inputs = set(self._inputs(call))
-            return frozenset(s if s.settled else _dropped(s, unit.rate) for s in inputs)
-        if passes(unit) or averages(unit):
+            return frozenset(s if s.settled else _dropped(s, op.rate) for s in inputs)
+        if passes(op) or averages(op):
             return frozenset(self._inputs(call))
-        if (what := _fresh(unit)) is not None:
+        if (what := _fresh(op)) is not None:
             return frozenset({Source(what)})
-        action = action_of(getattr(unit, "activation", None) if has_kernel(unit) else unit)
-        if action.law == Linear() and not has_kernel(unit):
+        action = action_of(getattr(op, "activation", None) if has_kernel(op) else op)
+        if action.law == Linear() and not has_kernel(op):
             return frozenset(self._inputs(call))
         if action.law is not None and point_mass_of(action.law) is not None:
             return frozenset({Source(action.name, action.law)})
-        name = type(unit).__name__ if action.name == "linear" else action.name
+        name = type(op).__name__ if action.name == "linear" else action.name
         return frozenset({Source(name, settled=action.law is not None)})
 
 
-def _fresh(unit: Any) -> str | None:
+def _fresh(op: Any) -> str | None:
     """What makes a signal of another kind, in words; None if it is none of that."""
-    if isinstance(unit, NORMALIZATIONS):
+    if isinstance(op, NORMALIZATIONS):
         return "a normalization"
-    if type(unit).__name__ in SUMS:
+    if type(op).__name__ in SUMS:
         return "a sum"
-    if isinstance(unit, layers.RNN | layers.Bidirectional):
+    if isinstance(op, layers.RNN | layers.Bidirectional):
         return "a recurrent layer"
-    return "attention" if isinstance(unit, Mixing) else None
+    return "attention" if isinstance(op, Mixing) else None
 
 
 def _dropped(source: Source, rate: float) -> Source:
