@@ -44,7 +44,7 @@ from keras_fracinit.graph.operations import (
     joint,
     passes,
 )
-from keras_fracinit.graph.upstream import Source, Sources
+from keras_fracinit.graph.upstream import Upstream, UpstreamFinder
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Dropout, Linear
 from keras_fracinit.laws.smooth import point_mass_of
@@ -68,7 +68,7 @@ class Meeting(NamedTuple):
         dropout: The rate of the dropout on the way to the next kernel.
         note: What else happens on the way.
         added: Whether it is added to something.
-        source: What its input came through, if the activation is smooth.
+        upstream: What its input came through, if the activation is smooth.
     """
 
     law: Law | None = None
@@ -77,7 +77,7 @@ class Meeting(NamedTuple):
     dropout: float = 0.0
     note: str = ""
     added: bool = False
-    source: Source | None = None
+    upstream: Upstream | None = None
 
     def acts(self, training: bool) -> Law | None:
         """The law of what acts on the output, in training mode with the dropout behind it."""
@@ -85,16 +85,16 @@ class Meeting(NamedTuple):
 
     def scales(self, training: bool) -> Law | None:
         """The law that the scale of the kernel is for: the same, but for a smooth activation."""
-        if self.source is None:
+        if self.upstream is None:
             return self.acts(training)
-        return _in_mode(self.source.law, self.source.dropout, training)
+        return _in_mode(self.upstream.law, self.upstream.dropout, training)
 
 
 class _Meetings:
     """What the outputs of the layers of a model meet."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, self._sources = graph, Sources(graph)
+        self.graph, self._upstreams = graph, UpstreamFinder(graph)
         self._calls: dict[int, list[Call]] = {}
         for call in graph.calls:
             self._calls.setdefault(id(call.op), []).append(call)
@@ -106,11 +106,13 @@ class _Meetings:
         if point_mass_of(meeting.law) is None:
             return meeting
         if sites_of(site.layer)[0].reader is site.reader:
-            source = self._sources.of(self._calls.get(id(site.layer), []))
+            upstream = self._upstreams.of(self._calls.get(id(site.layer), []))
         else:
-            source = Source("the kernel before it in its layer")
-        note = source.note(meeting.activation)
-        return meeting._replace(source=source, note="; ".join(filter(None, (meeting.note, note))))
+            upstream = Upstream("the kernel before it in its layer")
+        note = upstream.note(meeting.activation)
+        return meeting._replace(
+            upstream=upstream, note="; ".join(filter(None, (meeting.note, note)))
+        )
 
     def _met(self, site: Site) -> Meeting:
         if not site.reader.last:

@@ -30,20 +30,20 @@ from keras_fracinit.laws.smooth import caveat_of, point_mass_of
 layers = keras.layers
 
 
-class Source(NamedTuple):
+class Upstream(NamedTuple):
     """Where the input of a kernel comes from.
 
     Attributes:
         what: In words.
         law: That of the smooth activation it came through; linear if it came through none.
         dropout: The rate of the dropout on the way from there.
-        settled: Whether the scale of a kernel there makes up for such a dropout.
+        dropout_compensated: Whether the scale of a kernel there makes up for such a dropout.
     """
 
     what: str
     law: Law = Linear()
     dropout: float = 0.0
-    settled: bool = False
+    dropout_compensated: bool = False
 
     def note(self, activation: str) -> str:
         """What there is to say of a kernel before a smooth activation of this name."""
@@ -55,7 +55,7 @@ class Source(NamedTuple):
         )
 
 
-class Sources:
+class UpstreamFinder:
     """What the inputs of the calls of a model came through."""
 
     def __init__(self, graph: Graph) -> None:
@@ -63,43 +63,43 @@ class Sources:
         self._cached = functools.cache(self._through)  # of the id of a call, which the graph keeps
         self._calls = {id(call): call for call in graph.calls}
 
-    def of(self, calls: Iterable[Call]) -> Source:
-        """The one source of all inputs of these calls; where they differ, a linear one."""
-        found = {source for call in calls for source in self._inputs(call)}
+    def of(self, calls: Iterable[Call]) -> Upstream:
+        """The one upstream of all inputs of these calls; where they differ, a linear one."""
+        found = {upstream for call in calls for upstream in self._inputs(call)}
         if len(found) < 2:
-            return next(iter(found), Source("unknown"))
-        what = ", ".join(sorted({source.what for source in found}))
-        rates = {source.dropout for source in found}
+            return next(iter(found), Upstream("unknown"))
+        what = ", ".join(sorted({upstream.what for upstream in found}))
+        rates = {upstream.dropout for upstream in found}
         dropout = rates.pop() if len(rates) == 1 else 0.0
-        if len(laws := {source.law for source in found}) > 1:
-            return Source(f"of several kinds: {what}", dropout=dropout)
-        return Source(what, laws.pop(), dropout)
+        if len(laws := {upstream.law for upstream in found}) > 1:
+            return Upstream(f"of several kinds: {what}", dropout=dropout)
+        return Upstream(what, laws.pop(), dropout)
 
-    def _inputs(self, call: Call) -> Iterator[Source]:
+    def _inputs(self, call: Call) -> Iterator[Upstream]:
         for tensor in call.inputs:
             producer = self.graph.producer(tensor)
             if producer is not None:
                 yield from self._cached(id(producer))
             else:
-                yield Source("data" if id(tensor) in self.graph.inputs else "unknown")
+                yield Upstream("data" if id(tensor) in self.graph.inputs else "unknown")
 
-    def _through(self, identity: int) -> frozenset[Source]:
+    def _through(self, identity: int) -> frozenset[Upstream]:
         call = self._calls[identity]
         op = call.op
         if isinstance(op, DROPOUTS):
             inputs = set(self._inputs(call))
-            return frozenset(s if s.settled else _dropped(s, op.rate) for s in inputs)
+            return frozenset(s if s.dropout_compensated else _dropped(s, op.rate) for s in inputs)
         if passes(op) or averages(op):
             return frozenset(self._inputs(call))
         if (what := _fresh(op)) is not None:
-            return frozenset({Source(what)})
+            return frozenset({Upstream(what)})
         action = action_of(getattr(op, "activation", None) if has_kernel(op) else op)
         if action.law == Linear() and not has_kernel(op):
             return frozenset(self._inputs(call))
         if action.law is not None and point_mass_of(action.law) is not None:
-            return frozenset({Source(action.name, action.law)})
+            return frozenset({Upstream(action.name, action.law)})
         name = type(op).__name__ if action.name == "linear" else action.name
-        return frozenset({Source(name, settled=action.law is not None)})
+        return frozenset({Upstream(name, dropout_compensated=action.law is not None)})
 
 
 def _fresh(op: Any) -> str | None:
@@ -113,5 +113,5 @@ def _fresh(op: Any) -> str | None:
     return "attention" if isinstance(op, Mixing) else None
 
 
-def _dropped(source: Source, rate: float) -> Source:
-    return source._replace(dropout=joint(source.dropout, rate))
+def _dropped(upstream: Upstream, rate: float) -> Upstream:
+    return upstream._replace(dropout=joint(upstream.dropout, rate))

@@ -96,7 +96,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         raise ValueError(f"{site.path}: {error}") from error
     stddev = scale.stddev * stretch(site, initializer)
     note = change.note
-    if alpha is not None and meeting.source is not None and point_mass_of(law) is None:
+    if alpha is not None and meeting.upstream is not None and point_mass_of(law) is None:
         # Sums of stable numbers are made by the largest, so the linear gain falls as the width
         # grows, while a smooth activation is exact at Z/sqrt(2).
         size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
