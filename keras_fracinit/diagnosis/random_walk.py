@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_fracinit.graph.call_graph import MIXED
-from keras_fracinit.graph.downstream import Meeting
+from keras_fracinit.graph.downstream import Downstream
 from keras_fracinit.graph.kernel_table import Site
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import AVERAGES, NORMALIZATIONS
@@ -142,8 +142,8 @@ def known_kernels(kernels: Sequence[Kernel], values: Sequence[Values], training:
     """By the id of a layer, its kernels: what `walks_of` looks up."""
     known: dict[int, list[Known]] = {}
     for kernel, found in zip(kernels, values, strict=True):
-        meeting = kernel.meeting if kernel.normal else Meeting()
-        laws = meeting.acts(training), meeting.scales(training)
+        downstream = kernel.downstream if kernel.normal else Downstream()
+        laws = downstream.output_law(training), downstream.scale_law(training)
         known.setdefault(id(kernel.site.layer), []).append(Known(kernel, *laws, found))
     return known
 

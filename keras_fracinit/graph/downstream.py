@@ -58,7 +58,7 @@ _DIFFERENT = "its output meets different activations"
 NORMALIZED = "a normalization follows, so its scale does not matter"
 
 
-class Meeting(NamedTuple):
+class Downstream(NamedTuple):
     """What the output of a kernel meets.
 
     Attributes:
@@ -79,18 +79,18 @@ class Meeting(NamedTuple):
     added: bool = False
     upstream: Upstream | None = None
 
-    def acts(self, training: bool) -> Law | None:
+    def output_law(self, training: bool) -> Law | None:
         """The law of what acts on the output, in training mode with the dropout behind it."""
         return _in_mode(self.law, self.dropout, training)
 
-    def scales(self, training: bool) -> Law | None:
+    def scale_law(self, training: bool) -> Law | None:
         """The law that the scale of the kernel is for: the same, but for a smooth activation."""
         if self.upstream is None:
-            return self.acts(training)
+            return self.output_law(training)
         return _in_mode(self.upstream.law, self.upstream.dropout, training)
 
 
-class _Meetings:
+class DownstreamFinder:
     """What the outputs of the layers of a model meet."""
 
     def __init__(self, graph: Graph) -> None:
@@ -100,57 +100,57 @@ class _Meetings:
             self._calls.setdefault(id(call.op), []).append(call)
         self._behind = functools.cache(self._find_behind)  # of the id of a call
 
-    def of(self, site: Site) -> Meeting:
+    def of(self, site: Site) -> Downstream:
         """What the output of a kernel meets, in all calls of its layer."""
-        meeting = self._met(site)
-        if point_mass_of(meeting.law) is None:
-            return meeting
+        downstream = self._met(site)
+        if point_mass_of(downstream.law) is None:
+            return downstream
         if sites_of(site.layer)[0].reader is site.reader:
             upstream = self._upstreams.of(self._calls.get(id(site.layer), []))
         else:
             upstream = Upstream("the kernel before it in its layer")
-        note = upstream.note(meeting.activation)
-        return meeting._replace(
-            upstream=upstream, note="; ".join(filter(None, (meeting.note, note)))
+        note = upstream.note(downstream.activation)
+        return downstream._replace(
+            upstream=upstream, note="; ".join(filter(None, (downstream.note, note)))
         )
 
-    def _met(self, site: Site) -> Meeting:
+    def _met(self, site: Site) -> Downstream:
         if not site.reader.last:
-            return Meeting(Linear(), activation="linear")
-        own = _meeting_of(getattr(site.layer, "activation", None))
+            return Downstream(Linear(), activation="linear")
+        own = _downstream_of(getattr(site.layer, "activation", None))
         calls = self._calls.get(id(site.layer), [])
-        found = {meeting for call in calls for meeting in self._behind(_Key(call))}
+        found = {downstream for call in calls for downstream in self._behind(_Key(call))}
         if own.law != Linear():
             return _within(own, found)
         if not calls:
             why = self.graph.error and f" ({self.graph.error})"
-            return Meeting(reason=f"the model does not show what follows{why}")
+            return Downstream(reason=f"the model does not show what follows{why}")
         return _common(found)
 
-    def _find_behind(self, key: _Key) -> frozenset[Meeting]:
-        return frozenset(self._meetings(key.call))
+    def _find_behind(self, key: _Key) -> frozenset[Downstream]:
+        return frozenset(self._downstreams(key.call))
 
-    def _meetings(self, call: Call) -> Iterator[Meeting]:
+    def _downstreams(self, call: Call) -> Iterator[Downstream]:
         for tensor in call.outputs:
             consumers = self.graph.consumers(tensor)
             if not consumers and id(tensor) in self.graph.outputs:
-                yield Meeting(Linear(), activation="linear")
+                yield Downstream(Linear(), activation="linear")
             elif not consumers and len(call.outputs) == 1:
-                yield Meeting(reason="what follows is no layer of Keras")
+                yield Downstream(reason="what follows is no layer of Keras")
             for consumer in consumers:
                 yield from self._at(consumer)
 
-    def _at(self, call: Call) -> Iterable[Meeting]:
+    def _at(self, call: Call) -> Iterable[Downstream]:
         op, name = call.op, type(call.op).__name__
         if isinstance(op, NORMALIZATIONS):
-            return [Meeting(reason=NORMALIZED)]
+            return [Downstream(reason=NORMALIZED)]
         if isinstance(op, Mixing):
             note = "attention mixes positions: kept at each of them"
-            return [Meeting(Linear(), activation="linear", note=note)]
+            return [Downstream(Linear(), activation="linear", note=note)]
         if has_kernel(op) or isinstance(op, layers.RNN | layers.Bidirectional):
-            return [Meeting(Linear(), activation="linear")]
+            return [Downstream(Linear(), activation="linear")]
         if name in SUMS:
-            constant = Meeting(reason="a constant is added, which no scale keeps the moments of")
+            constant = Downstream(reason="a constant is added, which no scale keeps the moments of")
             return [self._summed(call) if len(call.inputs) > 1 else constant]
         behind = self._behind(_Key(call))
         if isinstance(op, DROPOUTS):
@@ -160,15 +160,15 @@ class _Meetings:
             return [m._replace(note=m.note or note) for m in behind]
         if passes(op):
             return behind
-        return [_within(_meeting_of(op), behind)]
+        return [_within(_downstream_of(op), behind)]
 
-    def _summed(self, call: Call) -> Meeting:
+    def _summed(self, call: Call) -> Downstream:
         """Right behind a sum an activation acts on all summands; anything else is far away."""
         note = f"added to {len(call.inputs) - 1} other(s): the moment of the sum is not kept"
-        meeting = _common(self._behind(_Key(call)))
-        if meeting.reason in (NORMALIZED, _DIFFERENT):
-            meeting = Meeting(Linear(), activation="linear")
-        return meeting._replace(note=note, added=True)
+        downstream = _common(self._behind(_Key(call)))
+        if downstream.reason in (NORMALIZED, _DIFFERENT):
+            downstream = Downstream(Linear(), activation="linear")
+        return downstream._replace(note=note, added=True)
 
 
 class _Key:
@@ -184,36 +184,36 @@ class _Key:
         return id(self.call)
 
 
-def _common(found: Iterable[Meeting]) -> Meeting:
+def _common(found: Iterable[Downstream]) -> Downstream:
     """Of all that an output meets; where one route is normalized, the others decide."""
     found = list(found)
-    others = [meeting for meeting in found if meeting.reason != NORMALIZED] or found
+    others = [downstream for downstream in found if downstream.reason != NORMALIZED] or found
     if not others:
-        return Meeting(reason="what follows is no layer of Keras")
-    if len({(meeting.law, meeting.reason) for meeting in others}) > 1:
-        added = next((meeting for meeting in others if meeting.added), None)
+        return Downstream(reason="what follows is no layer of Keras")
+    if len({(downstream.law, downstream.reason) for downstream in others}) > 1:
+        added = next((downstream for downstream in others if downstream.added), None)
         if added is None:
-            return Meeting(reason=_DIFFERENT)
-        return Meeting(Linear(), activation="linear", note=added.note, added=True)
-    dropouts = {meeting.dropout for meeting in others}
+            return Downstream(reason=_DIFFERENT)
+        return Downstream(Linear(), activation="linear", note=added.note, added=True)
+    dropouts = {downstream.dropout for downstream in others}
     dropout = dropouts.pop() if len(dropouts) == 1 else 0.0
-    note = next((meeting.note for meeting in others if meeting.note), "")
+    note = next((downstream.note for downstream in others if downstream.note), "")
     return others[0]._replace(dropout=dropout, note=note)
 
 
-def _within(own: Meeting, behind: Iterable[Meeting]) -> Meeting:
+def _within(own: Downstream, behind: Iterable[Downstream]) -> Downstream:
     """An activation, and what is behind it: a normalization takes a scale away through it."""
     if own.law is None:
         return own
-    meeting = _common(behind)
-    if meeting.reason == NORMALIZED:
-        return meeting
-    return own._replace(dropout=meeting.dropout)
+    downstream = _common(behind)
+    if downstream.reason == NORMALIZED:
+        return downstream
+    return own._replace(dropout=downstream.dropout)
 
 
-def _meeting_of(activation: Any) -> Meeting:
+def _downstream_of(activation: Any) -> Downstream:
     name, law, reason = action_of(activation)
-    return Meeting(law, reason, name)
+    return Downstream(law, reason, name)
 
 
 def _in_mode(law: Law | None, dropout: float, training: bool) -> Law | None:

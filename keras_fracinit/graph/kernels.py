@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from keras_fracinit.graph.call_graph import Graph
-from keras_fracinit.graph.downstream import NORMALIZED, Meeting, _Meetings, layers
+from keras_fracinit.graph.downstream import NORMALIZED, Downstream, DownstreamFinder, layers
 from keras_fracinit.graph.kernel_table import Site, draw_of, sites_of
 from keras_fracinit.laws.base import Law
 
@@ -19,7 +19,7 @@ class Kernel:
 
     Attributes:
         site: Where it is.
-        meeting: What its output meets.
+        downstream: What its output meets.
         distribution: How its weights are drawn, as the user's initializer has it; empty if that
             has no scale.
         kept: Why it cannot be scaled whatever its output meets; empty if it can.
@@ -27,7 +27,7 @@ class Kernel:
     """
 
     site: Site
-    meeting: Meeting
+    downstream: Downstream
     distribution: str = ""
     kept: str = ""
     alone: bool = True
@@ -45,17 +45,17 @@ class Kernel:
     @property
     def law(self) -> Law | None:
         """The law that its scale is for; None if it cannot be scaled."""
-        return None if self.reason else self.meeting.scales(training=False)
+        return None if self.reason else self.downstream.scale_law(training=False)
 
     @property
     def reason(self) -> str:
         """Why it cannot be scaled; empty if it can."""
         if self.kept or self.site.frozen:
             return self.kept or "frozen"
-        if self.meeting.law is not None and not self.distribution:
+        if self.downstream.law is not None and not self.distribution:
             name = type(self.site.initializer).__name__
             return f"its initializer {name} has no scale to tune"
-        return self.meeting.reason
+        return self.downstream.reason
 
     @property
     def path(self) -> str:
@@ -68,7 +68,7 @@ class Kernel:
 def kernels_of(model: Any) -> list[Kernel]:
     """Every kernel of the model, once each, in the order of the first calls of their layers."""
     graph, kernels, known = Graph(model), [], set()
-    meetings = _Meetings(graph)
+    downstreams = DownstreamFinder(graph)
     for layer in graph.layers:
         hidden = graph.hidden.get(id(layer))
         sites = sites_of(layer, recurrent=isinstance(hidden, layers.RNN))
@@ -77,11 +77,11 @@ def kernels_of(model: Any) -> list[Kernel]:
             if id(site.variable) in known and site.variable is not None:
                 continue
             known.add(id(site.variable))
-            kernels.append(_kernel(site, meetings, hidden, len(sites) == 1))
+            kernels.append(_kernel(site, downstreams, hidden, len(sites) == 1))
     return kernels
 
 
-def _kernel(site: Site, meetings: _Meetings, hidden: Any, alone: bool) -> Kernel:
+def _kernel(site: Site, downstreams: DownstreamFinder, hidden: Any, alone: bool) -> Kernel:
     layer, reason = site.layer, site.reader.reason
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         reason = "quantized or with LoRA weights"
@@ -93,8 +93,8 @@ def _kernel(site: Site, meetings: _Meetings, hidden: Any, alone: bool) -> Kernel
             reason = NORMALIZED
     draw = draw_of(site.initializer)
     distribution = draw[0](site.initializer) if draw else ""
-    meeting = Meeting() if reason else meetings.of(site)
-    return Kernel(site, meeting, distribution, reason, alone)
+    downstream = Downstream() if reason else downstreams.of(site)
+    return Kernel(site, downstream, distribution, reason, alone)
 
 
 def check_model(model: Any) -> list[Kernel]:

@@ -65,8 +65,8 @@ def steps_of(model: Any, options: Options) -> list[Step]:
 
 
 def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step:
-    site, meeting = kernel.site, kernel.meeting
-    law = meeting.scales(options.dropout)
+    site, downstream = kernel.site, kernel.downstream
+    law = downstream.scale_law(options.dropout)
     before = root_mean_square(site.variable)
     own = kernel.distribution, kernel.alpha
     distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
@@ -75,12 +75,12 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         kind=site.reader.kind,
         fan_in=site.fan_in,
         width=site.width,
-        activation=meeting.activation,
+        activation=downstream.activation,
         law=str(law or ""),
         distribution=distribution,
         alpha=alpha,
         stddev_before=before,
-        note="; ".join(filter(None, (site.reader.note(site.layer), meeting.note))),
+        note="; ".join(filter(None, (site.reader.note(site.layer), downstream.note))),
     )
     if law is not None and kernel.normal:
         kept = order_kept(law, site.width, site.fan_in * before**2)
@@ -96,7 +96,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         raise ValueError(f"{site.path}: {error}") from error
     stddev = scale.stddev * stretch(site, initializer)
     note = change.note
-    if alpha is not None and meeting.upstream is not None and point_mass_of(law) is None:
+    if alpha is not None and downstream.upstream is not None and point_mass_of(law) is None:
         # Sums of stable numbers are made by the largest, so the linear gain falls as the width
         # grows, while a smooth activation is exact at Z/sqrt(2).
         size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
@@ -107,7 +107,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
 
 def _reason(kernel: Kernel, options: Options) -> str:
     """Why a kernel stays as it is; empty if it does not."""
-    reason = kernel.kept or kernel.meeting.reason or options.reason(kernel.site.path)
+    reason = kernel.kept or kernel.downstream.reason or options.reason(kernel.site.path)
     if not reason and kernel.site.frozen and not options.include_frozen:
         return "it is frozen"
     if not reason and not (kernel.distribution or options.distribution):

@@ -222,7 +222,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             ratio = after / before
             changed = None if math.isnan(ratio) else not math.isclose(ratio, 1.0, rel_tol=1e-6)
             note = kernel.reason or ("" if name else "in no group")
-            law = kernel.meeting.law if kernel.law else ""
+            law = kernel.downstream.law if kernel.law else ""
             columns = (kernel.path, str(law), name, kernel.distribution)
             rows.append((*columns, before, after, ratio, changed if name else False, note))
         names = ["layer", "activation", "order", "distribution", "stddev", "stddev_at_2", "ratio"]
