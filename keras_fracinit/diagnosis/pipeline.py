@@ -17,7 +17,7 @@ from keras_fracinit.graph.kernels import check_model
 from keras_fracinit.models.forward_pass import Output, observe, path_to_last
 from keras_fracinit.models.probe import probe_arrays, probe_data
 from keras_fracinit.models.weight_statistics import values_of
-from keras_fracinit.propagation.orders import order_kept
+from keras_fracinit.propagation.orders import effective_order_or_nan
 from keras_fracinit.utils.validation import check_order, check_several, check_type
 
 
@@ -140,7 +140,7 @@ def _layer(
             "alpha": getattr(site.initializer, "alpha", None) or 2.0,
         }
         if item.law is not None:
-            order, censored = order_kept(item.scale, site.width, item.gain)
+            order, censored = effective_order_or_nan(item.scale, site.width, item.gain)
             facts |= {"law": str(item.law), "effective_order": order, "order_censored": censored}
     return LayerDiagnosis(
         path=output.path,

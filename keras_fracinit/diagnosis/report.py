@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from keras_fracinit.propagation.orders import Kept
+from keras_fracinit.propagation.orders import EffectiveOrder
 from keras_fracinit.utils.printing import number, text_of
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Diagnosis:
 
 def _cells(layer: LayerDiagnosis) -> list[str]:
     band = "" if math.isnan(layer.low) else f"{layer.low:.2g} to {layer.high:.2g}"
-    order = Kept(layer.effective_order, layer.order_censored).text(3) if layer.law else ""
+    order = EffectiveOrder(layer.effective_order, layer.order_censored).text(3) if layer.law else ""
     return [
         layer.path,
         layer.kind,

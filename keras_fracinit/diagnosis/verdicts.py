@@ -147,7 +147,7 @@ def _unjudged(outputs: Sequence[Output], known: Any) -> Iterator[str]:
     """The kernels that theory does not follow, but for the last and what needs no scale."""
     last = next((o.layer for o in reversed(outputs) if kernels_in(o.layer, known)), None)
     reasons = [
-        item.kernel.kept or item.kernel.downstream.reason
+        item.kernel.not_scalable or item.kernel.downstream.reason
         for identity, items in known.items()
         for item in items
         if item.law is None and identity != id(last) and item.kernel.site.reader.kind != "embedding"

@@ -22,14 +22,14 @@ class Kernel:
         downstream: What its output meets.
         distribution: How its weights are drawn, as the user's initializer has it; empty if that
             has no scale.
-        kept: Why it cannot be scaled whatever its output meets; empty if it can.
+        not_scalable: Why it cannot be scaled whatever its output meets; empty if it can.
         alone: Whether it is the only kernel of its layer.
     """
 
     site: Site
     downstream: Downstream
     distribution: str = ""
-    kept: str = ""
+    not_scalable: str = ""
     alone: bool = True
 
     @property
@@ -50,8 +50,8 @@ class Kernel:
     @property
     def reason(self) -> str:
         """Why it cannot be scaled; empty if it can."""
-        if self.kept or self.site.frozen:
-            return self.kept or "frozen"
+        if self.not_scalable or self.site.frozen:
+            return self.not_scalable or "frozen"
         if self.downstream.law is not None and not self.distribution:
             name = type(self.site.initializer).__name__
             return f"its initializer {name} has no scale to tune"

@@ -22,7 +22,7 @@ from keras_fracinit.utils.validation import check_integer, check_type
 _IN_MEMORY = 2**20  # bytes
 
 
-def check_kept(model: Any, changed: Sequence[Any]) -> None:
+def check_unchanged_finite(model: Any, changed: Sequence[Any]) -> None:
     """A nan that stays would spoil the network whatever its kernels are."""
     known = {id(variable) for variable in changed}
     for variable in model.weights:
@@ -36,7 +36,7 @@ def check_kept(model: Any, changed: Sequence[Any]) -> None:
 
 
 @contextlib.contextmanager
-def restoring() -> Iterator[Callable[[Any], None]]:
+def backup() -> Iterator[Callable[[Any], None]]:
     """Gives a function that keeps the values of a variable; they return if the block fails.
 
     Without a file every kernel would have to be drawn twice, first to see that it can be: twice as
@@ -198,14 +198,14 @@ def reinitialize(
     if dry_run:
         return Plan(changes)
     changed = [step for step in steps if not step.change.skipped]
-    check_kept(model, [step.variable for step in changed])
+    check_unchanged_finite(model, [step.variable for step in changed])
     if seed is None:
         # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
         seed = random.randrange(2**32)
     seeds = np.random.SeedSequence(seed).generate_state(len(steps))
-    with restoring() as keep:
+    with backup() as save:
         for step in changed:
-            keep(step.variable)
+            save(step.variable)
             step.variable.assign(step.values(int(seeds[step.position])))
         optimizer = reset_slots(model, [step.variable for step in changed])
     return Plan(changes, seed, optimizer)

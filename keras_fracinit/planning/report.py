@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from keras_fracinit.propagation.orders import Kept
+from keras_fracinit.propagation.orders import EffectiveOrder
 from keras_fracinit.utils.printing import number, text_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Change:
         stddev_before: Root mean square of the values that it has.
         stddev: Standard deviation of the new ones, of stable ones their scale; nan if the variable
             stays as it is.
-        order_before: The order that the values it has keep: 2 is He's, infinity zeros. nan where
+        order_before: The order that the values it has save: 2 is He's, infinity zeros. nan where
             there is no law, or the scale is above that of order 0, so that all moments grow.
         order_censored: Whether `order_before` is but a lower bound: of a smooth activation no order
             above 2 is known, and the order is then 2, printed as ">2".
@@ -129,6 +129,6 @@ def _cells(change: Change) -> list[str]:
         number(change.s),
         number(change.gain),
         f"{before} -> {number(change.stddev)}" if drawn else before,
-        Kept(change.order_before, change.order_censored).text(4) if change.law else "",
+        EffectiveOrder(change.order_before, change.order_censored).text(4) if change.law else "",
         f"skipped, because {change.skipped}" if change.skipped else change.note,
     ]

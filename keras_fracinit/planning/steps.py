@@ -14,7 +14,7 @@ from keras_fracinit.models.weight_statistics import root_mean_square
 from keras_fracinit.planning.options import Options
 from keras_fracinit.planning.report import Change
 from keras_fracinit.planning.sampling import drawn, initializer_of, stretch
-from keras_fracinit.propagation.orders import order_kept
+from keras_fracinit.propagation.orders import effective_order_or_nan
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         note="; ".join(filter(None, (site.reader.note(site.layer), downstream.note))),
     )
     if law is not None and kernel.normal:
-        kept = order_kept(law, site.width, site.fan_in * before**2)
+        kept = effective_order_or_nan(law, site.width, site.fan_in * before**2)
         change = replace(change, order_before=kept.order, order_censored=kept.censored)
     order = options.order(site.path, depth)
     reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
@@ -107,7 +107,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
 
 def _reason(kernel: Kernel, options: Options) -> str:
     """Why a kernel stays as it is; empty if it does not."""
-    reason = kernel.kept or kernel.downstream.reason or options.reason(kernel.site.path)
+    reason = kernel.not_scalable or kernel.downstream.reason or options.reason(kernel.site.path)
     if not reason and kernel.site.frozen and not options.include_frozen:
         return "it is frozen"
     if not reason and not (kernel.distribution or options.distribution):

@@ -303,7 +303,7 @@ def saddle(law: Law, width: int, p: float, end: float) -> float:
 _GAIN_ROUNDING = 1e-9  # of a gain
 
 
-class Kept(NamedTuple):
+class EffectiveOrder(NamedTuple):
     """The order that a gain keeps, and whether the order is above that one, and not known."""
 
     order: float
@@ -316,10 +316,14 @@ class Kept(NamedTuple):
         return f"{'>' if self.censored else ''}{number(self.order, digits)}"
 
 
-def order_kept(law: Any, width: int, gain: float) -> Kept:
+def effective_order_or_nan(law: Any, width: int, gain: float) -> EffectiveOrder:
     """The order that a gain keeps; nan if all moments grow, or the gain is none."""
     try:
-        return Kept(effective_order(law, width, gain=gain))
+        return EffectiveOrder(effective_order(law, width, gain=gain))
     except ValueError:
         below = gain * law.mean < 1.0 + _GAIN_ROUNDING  # the gain of order 2
-        return Kept(2.0, True) if below and point_mass_of(law) is not None else Kept(math.nan)
+        return (
+            EffectiveOrder(2.0, True)
+            if below and point_mass_of(law) is not None
+            else EffectiveOrder(math.nan)
+        )
