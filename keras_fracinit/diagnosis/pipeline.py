@@ -135,7 +135,7 @@ def _layer(
         item = kernels[-1]  # of a separable convolution the pointwise one
         site = item.kernel.site
         facts = {
-            "kind": site.reader.kind,
+            "kind": site.spec.kind,
             "tail_index": item.values.tail_index,
             "alpha": getattr(site.initializer, "alpha", None) or 2.0,
         }

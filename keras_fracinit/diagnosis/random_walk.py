@@ -32,7 +32,7 @@ import keras
 
 from keras_fracinit.graph.call_graph import MIXED
 from keras_fracinit.graph.downstream import Downstream
-from keras_fracinit.graph.kernel_table import Site
+from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import AVERAGES, NORMALIZATIONS
 from keras_fracinit.laws.base import Law
@@ -221,10 +221,10 @@ def _mean(item: Known) -> float:
     return propagate([item.kernel.site.width], item.law, gain=gain).mean
 
 
-def _edges(site: Site, shape: tuple[int, ...]) -> float:
+def _edges(site: KernelSite, shape: tuple[int, ...]) -> float:
     """The logarithm of the root of the share of inputs that are no padding."""
     layer = site.layer
-    if site.reader.kind not in ("convolution", "depthwise") or layer.padding != "same":
+    if site.spec.kind not in ("convolution", "depthwise") or layer.padding != "same":
         return 0.0
     sizes = shape[1:-1] if layer.data_format == "channels_last" else shape[2:]
     share = 1.0

@@ -150,7 +150,7 @@ def _unjudged(outputs: Sequence[Output], known: Any) -> Iterator[str]:
         item.kernel.not_scalable or item.kernel.downstream.reason
         for identity, items in known.items()
         for item in items
-        if item.law is None and identity != id(last) and item.kernel.site.reader.kind != "embedding"
+        if item.law is None and identity != id(last) and item.kernel.site.spec.kind != "embedding"
     ]
     others = [reason for reason in reasons if reason != NORMALIZED]
     if others:

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_fracinit.graph.call_graph import Call, Graph, Mixing
-from keras_fracinit.graph.kernel_table import Site, has_kernel, sites_of
+from keras_fracinit.graph.kernel_table import KernelSite, has_kernel, sites_of
 from keras_fracinit.graph.operations import (
     DROPOUTS,
     NORMALIZATIONS,
@@ -100,12 +100,12 @@ class DownstreamFinder:
             self._calls.setdefault(id(call.op), []).append(call)
         self._behind = functools.cache(self._find_behind)  # of the id of a call
 
-    def of(self, site: Site) -> Downstream:
+    def of(self, site: KernelSite) -> Downstream:
         """What the output of a kernel meets, in all calls of its layer."""
         downstream = self._met(site)
         if point_mass_of(downstream.law) is None:
             return downstream
-        if sites_of(site.layer)[0].reader is site.reader:
+        if sites_of(site.layer)[0].spec is site.spec:
             upstream = self._upstreams.of(self._calls.get(id(site.layer), []))
         else:
             upstream = Upstream("the kernel before it in its layer")
@@ -114,8 +114,8 @@ class DownstreamFinder:
             upstream=upstream, note="; ".join(filter(None, (downstream.note, note)))
         )
 
-    def _met(self, site: Site) -> Downstream:
-        if not site.reader.last:
+    def _met(self, site: KernelSite) -> Downstream:
+        if not site.spec.last:
             return Downstream(Linear(), activation="linear")
         own = _downstream_of(getattr(site.layer, "activation", None))
         calls = self._calls.get(id(site.layer), [])

@@ -32,7 +32,7 @@ layers, initializers = keras.layers, keras.initializers
 Axes = tuple[list[int] | None, list[int] | None]
 
 
-class Reader(NamedTuple):
+class KernelSpec(NamedTuple):
     """Where a layer has a kernel, and what connects to what.
 
     Attributes:
@@ -58,17 +58,17 @@ class Reader(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Site:
+class KernelSite:
     """A kernel of a layer.
 
     Attributes:
         layer: The layer.
-        reader: What is known of such a kernel.
+        spec: What is known of such a kernel.
         held: The variable, where no attribute of a known name holds it.
     """
 
     layer: Any
-    reader: Reader
+    spec: KernelSpec
     held: Any = None
 
     @property
@@ -76,18 +76,18 @@ class Site:
         """The variable; None before the layer is built."""
         if self.held is not None or not self.layer.built:
             return self.held
-        return getattr(self.layer, self.reader.attribute)
+        return getattr(self.layer, self.spec.attribute)
 
     @property
     def path(self) -> str:
         """The path of the variable, which begins with the name of the layer until it is built."""
         if self.held is not None:
             return str(self.held.path)
-        return f"{self.layer.path or self.layer.name}/{self.reader.attribute}"
+        return f"{self.layer.path or self.layer.name}/{self.spec.attribute}"
 
     @property
     def initializer(self) -> Any:
-        return getattr(self.layer, self.reader.initializer, None)
+        return getattr(self.layer, self.spec.initializer, None)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -95,23 +95,23 @@ class Site:
 
     @property
     def axes(self) -> Axes:
-        return self.reader.axes(self.layer)
+        return self.spec.axes(self.layer)
 
     @property
     def strides(self) -> int:
-        return self.reader.strides(self.layer)
+        return self.spec.strides(self.layer)
 
     @property
     def fan_in(self) -> float:
         """The inputs that one output sums over, on average over the outputs."""
-        if self.reader.kind == "embedding":
+        if self.spec.kind == "embedding":
             return 1.0
         return fans_of(self.shape, *self.axes).fan_in / self.strides
 
     @property
     def width(self) -> int:
         """The output units at one position; of a recurrent kernel those of one gate."""
-        gate = _units(self.layer) if self.reader.kind == "recurrent" else None
+        gate = _units(self.layer) if self.spec.kind == "recurrent" else None
         return gate or fans_of(self.shape, *self.axes).width
 
     @property
@@ -119,15 +119,15 @@ class Site:
         return not (self.layer.trainable and getattr(self.variable, "trainable", True))
 
 
-def sites_of(layer: Any, recurrent: bool = False) -> list[Site]:
+def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
     """The kernels of a layer that are its own: not those of the layers in it."""
     if recurrent:
         return _matrices(layer, _RECURRENT)
     for kind, readers in _TABLE.items():
         if isinstance(layer, kind):
-            return [Site(layer, reader) for reader in readers]
+            return [KernelSite(layer, spec) for spec in readers]
     name = type(layer).__name__
-    return _matrices(layer, Reader("unknown", reason=f"{name} has no kernel of a known kind"))
+    return _matrices(layer, KernelSpec("unknown", reason=f"{name} has no kernel of a known kind"))
 
 
 def has_kernel(layer: Any) -> bool:
@@ -135,11 +135,11 @@ def has_kernel(layer: Any) -> bool:
     return isinstance(layer, tuple(_TABLE))
 
 
-def _matrices(layer: Any, reader: Reader) -> list[Site]:
+def _matrices(layer: Any, spec: KernelSpec) -> list[KernelSite]:
     inner = {id(v) for child in layer._flatten_layers(include_self=False) for v in child.weights}
     own = [v for v in layer.weights if len(v.shape) > 1 and id(v) not in inner]
     # The bias of a GRU is a matrix, one row for each of its kernels.
-    return [Site(layer, reader, variable) for variable in own if variable.name != "bias"]
+    return [KernelSite(layer, spec, variable) for variable in own if variable.name != "bias"]
 
 
 def _units(layer: Any) -> int | None:
@@ -179,7 +179,7 @@ def _grouped(layer: Any) -> str:
 _GROUPED = "groups: exact for patches of equal norm"
 
 
-_DEPTHWISE = Reader(
+_DEPTHWISE = KernelSpec(
     "depthwise",
     initializer="depthwise_initializer",
     axes=_depthwise_axes,
@@ -189,22 +189,24 @@ _DEPTHWISE = Reader(
 
 _SEPARABLE = (
     _DEPTHWISE._replace(attribute="depthwise_kernel", last=False),
-    Reader("pointwise", "pointwise_kernel", "pointwise_initializer"),
+    KernelSpec("pointwise", "pointwise_kernel", "pointwise_initializer"),
 )
 
 
-_TRANSPOSED = Reader("transposed", axes=_transposed_axes, strides=_strides, note=_uneven)
+_TRANSPOSED = KernelSpec("transposed", axes=_transposed_axes, strides=_strides, note=_uneven)
 
 
-_CONVOLUTION = Reader("convolution", note=_grouped)
+_CONVOLUTION = KernelSpec("convolution", note=_grouped)
 
 
-_RECURRENT = Reader("recurrent", reason="a recurrent kernel is applied again and again, by gates")
+_RECURRENT = KernelSpec(
+    "recurrent", reason="a recurrent kernel is applied again and again, by gates"
+)
 
 
-_TABLE: dict[type, tuple[Reader, ...]] = {
-    layers.Dense: (Reader("dense"),),
-    layers.EinsumDense: (Reader("einsum", axes=_einsum_axes),),
+_TABLE: dict[type, tuple[KernelSpec, ...]] = {
+    layers.Dense: (KernelSpec("dense"),),
+    layers.EinsumDense: (KernelSpec("einsum", axes=_einsum_axes),),
     # The depthwise classes are no subclasses of the plain ones, nor are the transposed ones.
     layers.Conv1D: (_CONVOLUTION,),
     layers.Conv2D: (_CONVOLUTION,),
@@ -217,7 +219,7 @@ _TABLE: dict[type, tuple[Reader, ...]] = {
     layers.Conv2DTranspose: (_TRANSPOSED,),
     layers.Conv3DTranspose: (_TRANSPOSED,),
     layers.Embedding: (
-        Reader(
+        KernelSpec(
             "embedding",
             "embeddings",
             "embeddings_initializer",

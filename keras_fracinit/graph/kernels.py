@@ -9,7 +9,7 @@ import keras
 
 from keras_fracinit.graph.call_graph import Graph
 from keras_fracinit.graph.downstream import NORMALIZED, Downstream, DownstreamFinder, layers
-from keras_fracinit.graph.kernel_table import Site, draw_of, sites_of
+from keras_fracinit.graph.kernel_table import KernelSite, draw_of, sites_of
 from keras_fracinit.laws.base import Law
 
 
@@ -26,7 +26,7 @@ class Kernel:
         alone: Whether it is the only kernel of its layer.
     """
 
-    site: Site
+    site: KernelSite
     downstream: Downstream
     distribution: str = ""
     not_scalable: str = ""
@@ -81,8 +81,8 @@ def kernels_of(model: Any) -> list[Kernel]:
     return kernels
 
 
-def _kernel(site: Site, downstreams: DownstreamFinder, hidden: Any, alone: bool) -> Kernel:
-    layer, reason = site.layer, site.reader.reason
+def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone: bool) -> Kernel:
+    layer, reason = site.layer, site.spec.reason
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         reason = "quantized or with LoRA weights"
     elif not layer.built and site.strides > 1:

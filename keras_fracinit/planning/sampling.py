@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from keras_fracinit.graph.kernel_table import Site, draw_of
+from keras_fracinit.graph.kernel_table import KernelSite, draw_of
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.initializers.fans import fans_of
 from keras_fracinit.initializers.lookup import initializer_for
@@ -23,7 +23,7 @@ from keras_fracinit.initializers.lookup import initializer_for
 _LARGE = 2**20  # values
 
 
-def drawn(site: Site, initializer: Any) -> Any:
+def drawn(site: KernelSite, initializer: Any) -> Any:
     """New values of a kernel; of a large one as few copies at a time as the backend allows."""
     backend = keras.backend.backend()
     small = math.prod(site.shape) < _LARGE or backend not in _FRUGAL
@@ -33,18 +33,18 @@ def drawn(site: Site, initializer: Any) -> Any:
     return _FRUGAL[backend](site, copy.copy(initializer))
 
 
-def stretch(site: Site, initializer: Any) -> float:
+def stretch(site: KernelSite, initializer: Any) -> float:
     """What the strides of a transposed kernel, which an initializer cannot know, make of a scale:
     one output sums over so many times fewer inputs."""
     return float(site.strides ** (1.0 / initializer.law.exponent))
 
 
-def _drawn(site: Site, initializer: Any) -> Any:
+def _drawn(site: KernelSite, initializer: Any) -> Any:
     values = initializer(site.shape, site.variable.dtype)
     return values if site.strides == 1 else values * stretch(site, initializer)
 
 
-def _drawn_by_tensorflow(site: Site, initializer: Any) -> Any:
+def _drawn_by_tensorflow(site: KernelSite, initializer: Any) -> Any:
     """In a graph, which multiplies in place: op by op each factor takes a copy."""
     import tensorflow as tf
 
@@ -55,7 +55,7 @@ def _drawn_by_tensorflow(site: Site, initializer: Any) -> Any:
     return draw.get_concrete_function()()
 
 
-def _drawn_by_torch(site: Site, initializer: Any) -> Any:
+def _drawn_by_torch(site: KernelSite, initializer: Any) -> Any:
     """With every factor and summand that is a number taken in place."""
     import torch
     from torch.overrides import TorchFunctionMode
@@ -74,7 +74,7 @@ def _drawn_by_torch(site: Site, initializer: Any) -> Any:
         return _drawn(site, initializer)
 
 
-def _drawn_by_jax(site: Site, initializer: Any) -> Any:
+def _drawn_by_jax(site: KernelSite, initializer: Any) -> Any:
     """From bits that are computed where they are used."""
     import jax
 
@@ -150,7 +150,7 @@ def initialize(kernel: Kernel, s: float, seed: int) -> None:
     if site.layer.built:
         site.variable.assign(drawn(site, initializer))
     if site.strides == 1:  # which an initializer cannot know
-        setattr(site.layer, site.reader.initializer, initializer)
+        setattr(site.layer, site.spec.initializer, initializer)
 
 
 def _like_before(kernel: Kernel, s: float, seed: int | None = None) -> Any:
@@ -159,7 +159,7 @@ def _like_before(kernel: Kernel, s: float, seed: int | None = None) -> Any:
 
 
 def initializer_of(
-    site: Site, law: Any, s: float, distribution: str, alpha: float | None, seed: int | None
+    site: KernelSite, law: Any, s: float, distribution: str, alpha: float | None, seed: int | None
 ) -> Any:
     """The initializer of a kernel, with its axes where the shape does not show them."""
     inputs, outputs = site.axes

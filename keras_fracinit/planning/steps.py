@@ -57,7 +57,7 @@ def steps_of(model: Any, options: Options) -> list[Step]:
         step = _step(kernel, position, options, depth)
         steps.append(step)
         bias = getattr(kernel.site.layer, "bias", None)
-        zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.reader.last
+        zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.spec.last
         if zeroed and bias is not None:
             change = Change(bias.path, "bias", stddev_before=root_mean_square(bias), stddev=0.0)
             steps.append(Step(change, bias, position))
@@ -72,7 +72,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
     distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
     change = Change(
         path=site.path,
-        kind=site.reader.kind,
+        kind=site.spec.kind,
         fan_in=site.fan_in,
         width=site.width,
         activation=downstream.activation,
@@ -80,7 +80,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         distribution=distribution,
         alpha=alpha,
         stddev_before=before,
-        note="; ".join(filter(None, (site.reader.note(site.layer), downstream.note))),
+        note="; ".join(filter(None, (site.spec.note(site.layer), downstream.note))),
     )
     if law is not None and kernel.normal:
         kept = effective_order_or_nan(law, site.width, site.fan_in * before**2)

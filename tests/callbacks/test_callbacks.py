@@ -500,11 +500,11 @@ def test_tensorboard_reads_the_scalars(tmp_path):
     nested = NETWORKS[NETWORK_IDS.index("nested")]
     logger = MomentLogger((X, Y), log_dir=tmp_path, quantities=QUANTITIES)
     fit(compiled(nested.build), logger, epochs=2)
-    reader = event_accumulator.EventAccumulator(str(tmp_path))
-    reader.Reload()
+    spec = event_accumulator.EventAccumulator(str(tmp_path))
+    spec.Reload()
     tags = logger.records[0].layout.tags
-    scalars = {tag: reader.Tensors(tag) for tag in reader.Tags()["tensors"]}
-    scalars |= {tag: reader.Scalars(tag) for tag in reader.Tags()["scalars"]}
+    scalars = {tag: spec.Tensors(tag) for tag in spec.Tags()["tensors"]}
+    scalars |= {tag: spec.Scalars(tag) for tag in spec.Tags()["scalars"]}
     assert set(scalars) == set(tags)
     assert "activations/slope/s0.5" in tags
     for i, tag in enumerate(tags):
