@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from keras_fracinit.diagnosis.random_walk import Walk, kernels_in, known_kernels, walks_of
+from keras_fracinit.diagnosis.random_walk import Walk, kernels_in, laws_by_layer, walks_of
 from keras_fracinit.diagnosis.report import Diagnosis, LayerDiagnosis
 from keras_fracinit.diagnosis.verdicts import verdicts_of, width_of
 from keras_fracinit.estimators import summarize
@@ -88,7 +88,7 @@ def diagnose(
     data = probe_data(probe_arrays(x, name="x"), model).x
     outputs = observe(model, data, training)
     values = [values_of(kernel.site.variable) for kernel in kernels]
-    known = known_kernels(kernels, values, training)
+    known = laws_by_layer(kernels, values, training)
     path = path_to_last(outputs)
     walks = walks_of(path, known)
     expected = _expectations(walks)

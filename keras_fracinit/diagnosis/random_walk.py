@@ -46,7 +46,7 @@ from keras_fracinit.propagation.stack import propagate
 _POOLS = (*AVERAGES, "MaxPool", "GlobalMaxPool", "AdaptiveMax")
 
 
-class Known(NamedTuple):
+class KernelLaws(NamedTuple):
     """A kernel and its values, with the laws in this mode.
 
     Attributes:
@@ -138,23 +138,23 @@ class Walk:
         return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
 
 
-def known_kernels(kernels: Sequence[Kernel], values: Sequence[Values], training: bool) -> Any:
+def laws_by_layer(kernels: Sequence[Kernel], values: Sequence[Values], training: bool) -> Any:
     """By the id of a layer, its kernels: what `walks_of` looks up."""
-    known: dict[int, list[Known]] = {}
+    known: dict[int, list[KernelLaws]] = {}
     for kernel, found in zip(kernels, values, strict=True):
         downstream = kernel.downstream if kernel.normal else Downstream()
         laws = downstream.output_law(training), downstream.scale_law(training)
-        known.setdefault(id(kernel.site.layer), []).append(Known(kernel, *laws, found))
+        known.setdefault(id(kernel.site.layer), []).append(KernelLaws(kernel, *laws, found))
     return known
 
 
-def kernels_in(layer: Any, known: dict[int, list[Known]]) -> list[Known]:
+def kernels_in(layer: Any, known: dict[int, list[KernelLaws]]) -> list[KernelLaws]:
     """Those of a layer, and of the layers that it calls in a loop; none of no layer."""
     inner = layer._flatten_layers() if isinstance(layer, LOOPS) else [layer]
     return [item for part in inner for item in known.get(id(part), ())]
 
 
-def walks_of(path: Sequence[Output], known: dict[int, list[Known]]) -> list[Walk]:
+def walks_of(path: Sequence[Output], known: dict[int, list[KernelLaws]]) -> list[Walk]:
     """All walks on a path through the model, in order."""
     walks: list[Walk] = []
     firsts: list[int] = []  # the places on the path where steps begin
@@ -169,7 +169,7 @@ def walks_of(path: Sequence[Output], known: dict[int, list[Known]]) -> list[Walk
     return walks
 
 
-def _is_end(layer: Any, kernels: list[Known]) -> bool:
+def _is_end(layer: Any, kernels: list[KernelLaws]) -> bool:
     """Whether theory does not follow through this layer."""
     lost = any(item.law is None for item in kernels)
     # What attention puts out is not seen, only what becomes of it.
@@ -191,7 +191,7 @@ def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Wa
     return Walk(path[start], tuple(steps), tuple(sizes))
 
 
-def _step(kernels: list[Known], first: Output, last: Output) -> Step:
+def _step(kernels: list[KernelLaws], first: Output, last: Output) -> Step:
     mean = variance = low = high = 0.0
     share, point = 1.0, None
     for item in kernels:
@@ -213,7 +213,7 @@ def _level(law: Any) -> float:
     return 0.5 * math.log(law.mean)
 
 
-def _mean(item: Known) -> float:
+def _mean(item: KernelLaws) -> float:
     """What theory says of weights as they are."""
     gain = item.gain
     if not (math.isfinite(gain) and gain > 0.0):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from keras_fracinit.diagnosis.random_walk import Known, Walk, kernels_in
+from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.graph.downstream import NORMALIZED
 from keras_fracinit.graph.operations import NORMALIZATIONS, averages
 from keras_fracinit.models.forward_pass import Output
@@ -24,7 +24,7 @@ _DYING = 0.05  # a share of the inputs
 _OUTSIDE = NormalDist().cdf(-2.0)  # the probability of one walk below its band, or above
 
 
-_Kernels = Mapping[int, Sequence[Known]]
+_Kernels = Mapping[int, Sequence[KernelLaws]]
 
 
 def width_of(walks: Sequence[Walk]) -> float:
