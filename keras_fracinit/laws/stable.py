@@ -126,7 +126,7 @@ class Stable(Law):
 
     @property
     def mean(self) -> float:
-        rows = _known(self).masses
+        rows = _masses_of(self).masses
         if max(float(q[-1]) for _, q in rows) > 1e20:  # not bounded
             return math.inf
         return sum(float(weights @ q) for weights, q in rows)
@@ -137,11 +137,11 @@ class Stable(Law):
 
     @property
     def alive(self) -> float:
-        return _known(self).alive
+        return _masses_of(self).alive
 
     @property
     def floor(self) -> float:
-        return _known(self).floor
+        return _masses_of(self).floor
 
     @property
     def ceiling(self) -> float:
@@ -162,8 +162,8 @@ class Stable(Law):
         return mean if math.isfinite(mean) else _size(self, width)
 
     def laplace(self, t: Array) -> Laplace:
-        known = _known(self)
-        return transform(t, known.masses, at_zero=1.0 - known.alive)
+        found = _masses_of(self)
+        return transform(t, found.masses, at_zero=1.0 - found.alive)
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         return self.law.magnitudes(z)
@@ -175,7 +175,7 @@ class Stable(Law):
         )
 
 
-class _Known(NamedTuple):
+class StableMasses(NamedTuple):
     """The law of q: where it is not 0 by weights and values, P(q > 0), and `Law.floor`."""
 
     masses: list[tuple[Array, Array]]
@@ -184,7 +184,7 @@ class _Known(NamedTuple):
 
 
 @functools.lru_cache(maxsize=32)
-def _known(law: Stable) -> _Known:
+def _masses_of(law: Stable) -> StableMasses:
     z, weights = _nodes(law.alpha)
     shares, values = law.law.magnitudes(z / _ROOT)
     masses, silent = [], 0.0
@@ -195,7 +195,7 @@ def _known(law: Stable) -> _Known:
         silent += share * float(weights[~alive].sum())
         masses.append((share * weights[alive], q[alive]))
     all_weights, all_q = (np.concatenate(parts) for parts in zip(*masses, strict=True))
-    return _Known(masses, law.law.alive - silent, floor_of(all_q, all_weights))
+    return StableMasses(masses, law.law.alive - silent, floor_of(all_q, all_weights))
 
 
 @functools.lru_cache(maxsize=256)
