@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_fracinit.diagnosis.random_walk import Walk, kernels_in, laws_by_layer, walks_of
 from keras_fracinit.diagnosis.report import Diagnosis, LayerDiagnosis
-from keras_fracinit.diagnosis.verdicts import verdicts_of, width_of
+from keras_fracinit.diagnosis.verdicts import sigmas_for, verdicts_of
 from keras_fracinit.estimators import summarize
 from keras_fracinit.graph.kernels import check_model
 from keras_fracinit.models.forward_pass import Output, observe, path_to_last
@@ -109,11 +109,11 @@ def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
 
     By the ids of outputs, for a layer may be called more than once.
     """
-    width, found = width_of(walks), {}
+    sigmas, found = sigmas_for(walks), {}
     for place, walk in enumerate(walks, start=1):
         mean = walk.sizes[0]
         found[id(walk.start)] = _Expected(place, *[_exp(mean)] * 3)
-        rows = zip(walk.steps, walk.sizes[1:], walk.centres, walk.band(width), strict=True)
+        rows = zip(walk.steps, walk.sizes[1:], walk.centres, walk.band(sigmas), strict=True)
         for step, size, centre, (low, high) in rows:
             mean += step.mean
             pooled = step.last.signal.log_size - size

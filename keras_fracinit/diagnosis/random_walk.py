@@ -121,20 +121,20 @@ class Walk:
         """In nats, over all steps."""
         return self.sizes[-1] - self.centres[-1]
 
-    def band(self, width: float) -> list[tuple[float, float]]:
-        """Lowest and highest drift behind each step, `width` standard deviations off the means."""
+    def band(self, sigmas: float) -> list[tuple[float, float]]:
+        """Lowest and highest drift behind each step, `sigmas` standard deviations off the means."""
         low = high = variance = 0.0
         band = []
         for step in self.steps:
             low, high = step.share * low + step.low, step.share * high + step.high
             variance = step.share**2 * variance + step.variance
-            reach = width * math.sqrt(variance)
+            reach = sigmas * math.sqrt(variance)
             band.append((low - reach, high + reach))
         return band
 
-    def excess(self, width: float) -> float:
+    def excess(self, sigmas: float) -> float:
         """How far the drift is outside the band, in nats; negative below, 0 inside."""
-        low, high = self.band(width)[-1]
+        low, high = self.band(sigmas)[-1]
         return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
 
 

@@ -27,7 +27,7 @@ _OUTSIDE = NormalDist().cdf(-2.0)  # the probability of one walk below its band,
 _Kernels = Mapping[int, Sequence[KernelLaws]]
 
 
-def width_of(walks: Sequence[Walk]) -> float:
+def sigmas_for(walks: Sequence[Walk]) -> float:
     """Of the band, in standard deviations: 2 for one walk, and as seldom left by one of several."""
     return NormalDist().inv_cdf(1.0 - _OUTSIDE / max(len(walks), 1))
 
@@ -78,14 +78,14 @@ def _dead(signals: Sequence[Output]) -> Iterator[str]:
 
 def _strays(walks: Sequence[Walk]) -> Iterator[str]:
     """Of the walks outside their bands the one that is farthest off."""
-    width = width_of(walks)
-    found = [(walk.excess(width), walk) for walk in walks]
+    sigmas = sigmas_for(walks)
+    found = [(walk.excess(sigmas), walk) for walk in walks]
     found = [(excess, walk) for excess, walk in found if math.isfinite(excess) and excess]
     if found:
         excess, walk = max(found, key=lambda pair: abs(pair[0]))
         others = f"; {len(found) - 1} other walk(s) stray too" if len(found) > 1 else ""
         word = "vanishes" if excess < 0.0 else "explodes"
-        yield f"{word}: {_pace(walk, width, 'outside')}{others}"
+        yield f"{word}: {_pace(walk, sigmas, 'outside')}{others}"
 
 
 def _best(walks: Sequence[Walk]) -> str:
@@ -93,12 +93,12 @@ def _best(walks: Sequence[Walk]) -> str:
     if not walks:
         return "nothing is left to the scale of the weights"
     walk = max(walks, key=lambda walk: abs(walk.drift) / len(walk.steps))
-    return _pace(walk, width_of(walks), "inside")
+    return _pace(walk, sigmas_for(walks), "inside")
 
 
-def _pace(walk: Walk, width: float, where: str) -> str:
+def _pace(walk: Walk, sigmas: float, where: str) -> str:
     count = len(walk.steps)
-    pace, low, high = (math.exp(x / count) for x in (walk.drift, *walk.band(width)[-1]))
+    pace, low, high = (math.exp(x / count) for x in (walk.drift, *walk.band(sigmas)[-1]))
     first, last = walk.steps[0].first.path, walk.steps[-1].first.path
     layers = f"over {count} layers" if count > 1 else "in one layer"
     return (
