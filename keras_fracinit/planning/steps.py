@@ -18,7 +18,7 @@ from keras_fracinit.propagation.orders import effective_order_or_nan
 
 
 @dataclass(frozen=True)
-class Step:
+class PlannedChange:
     """A change, and how it is made.
 
     Attributes:
@@ -47,7 +47,7 @@ class Step:
             raise ValueError(f"{change.path}: {error}") from error
 
 
-def steps_of(model: Any, options: Options) -> list[Step]:
+def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     """One step for each kernel, and one for each bias that is set to zero."""
     kernels = check_model(model)
     options.check_patterns([kernel.site.path for kernel in kernels])
@@ -60,11 +60,11 @@ def steps_of(model: Any, options: Options) -> list[Step]:
         zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.spec.last
         if zeroed and bias is not None:
             change = Change(bias.path, "bias", stddev_before=root_mean_square(bias), stddev=0.0)
-            steps.append(Step(change, bias, position))
+            steps.append(PlannedChange(change, bias, position))
     return steps
 
 
-def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step:
+def _step(kernel: Kernel, position: int, options: Options, depth: float) -> PlannedChange:
     site, downstream = kernel.site, kernel.downstream
     law = downstream.scale_law(options.dropout)
     before = root_mean_square(site.variable)
@@ -88,7 +88,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
     order = options.order(site.path, depth)
     reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
     if reason or order is None:
-        return Step(replace(change, skipped=reason), site.variable, position)
+        return PlannedChange(replace(change, skipped=reason), site.variable, position)
     try:
         initializer = initializer_of(site, law, order, distribution, alpha, None)
         scale = initializer.describe(site.shape)
@@ -102,7 +102,7 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Step
         size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
         note += f", of stable weights at {size:.2g} of that size"
     change = replace(change, s=order, gain=scale.gain, stddev=stddev, note=note)
-    return Step(change, site.variable, position, kernel, law)
+    return PlannedChange(change, site.variable, position, kernel, law)
 
 
 def _reason(kernel: Kernel, options: Options) -> str:
