@@ -66,7 +66,7 @@ class KernelLaws(NamedTuple):
         return self.kernel.site.fan_in * self.values.rms**2
 
 
-class Step(NamedTuple):
+class LayerStep(NamedTuple):
     """One layer with a kernel, or several that are called as one.
 
     Attributes:
@@ -103,7 +103,7 @@ class Walk:
     """
 
     start: Output
-    steps: tuple[Step, ...]
+    steps: tuple[LayerStep, ...]
     sizes: tuple[float, ...]
 
     @property
@@ -191,7 +191,7 @@ def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Wa
     return Walk(path[start], tuple(steps), tuple(sizes))
 
 
-def _step(kernels: list[KernelLaws], first: Output, last: Output) -> Step:
+def _step(kernels: list[KernelLaws], first: Output, last: Output) -> LayerStep:
     mean = variance = low = high = 0.0
     share, point = 1.0, None
     for item in kernels:
@@ -205,7 +205,7 @@ def _step(kernels: list[KernelLaws], first: Output, last: Output) -> Step:
         high = left * high - (he.mean if len(first.signal.shape) > 2 else 0.0)
         mean += math.nan if smooth else _mean(item)
         share *= left
-    return Step(first, last, mean, variance, low, high, share, point)
+    return LayerStep(first, last, mean, variance, low, high, share, point)
 
 
 def _level(law: Any) -> float:
