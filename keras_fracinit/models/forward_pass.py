@@ -22,7 +22,7 @@ from keras_fracinit.estimators import scaled_norms
 from keras_fracinit.models.recorder import Recorder, call_model, recording
 
 
-class Signal(NamedTuple):
+class OutputStats(NamedTuple):
     """What is kept of one output.
 
     Attributes:
@@ -62,7 +62,7 @@ class Output(NamedTuple):
     layer: Any
     path: str
     depth: int
-    signal: Signal
+    signal: OutputStats
     parent: int
 
 
@@ -95,7 +95,7 @@ def path_to_last(outputs: Sequence[Output]) -> list[Output]:
     return path[::-1]
 
 
-def signal_of(tensor: Any) -> Signal:
+def signal_of(tensor: Any) -> OutputStats:
     """Reduces an output on the host, where no backend compiles each step for each shape."""
     array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
     norms = np.asarray(scaled_norms(array, "norm", np), dtype=np.float64)
@@ -104,7 +104,7 @@ def signal_of(tensor: Any) -> Signal:
         alive = sizes > 0.0
         units = np.abs(array).reshape(-1, array.shape[-1]).max(axis=0)
         cosine = _mean_cosine(array[alive])
-    return Signal(
+    return OutputStats(
         norms=norms,
         shape=array.shape,
         log_size=float(np.mean(np.log(sizes[alive]))) if alive.any() else np.nan,
