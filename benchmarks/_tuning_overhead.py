@@ -24,7 +24,7 @@ RATES = (1e-4, 1e-3)  # of learning: no trial may diverge, which would end it ea
 PARTS: dict[str, tuple[Any, str]] = {
     "reading the model": (hypermodel, "kernels_of"),
     "drawing the kernels": (hypermodel, "initialize"),
-    "the signal at the start": (execution.Signal, "__init__"),
+    "the signal at the start": (execution.LogNormProbe, "__init__"),
     "the signal at the end": (execution.Measurement, "__call__"),
     "writing the file": (execution.Execution, "save"),
 }

@@ -75,7 +75,7 @@ class Execution:
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
 
 
-class Signal:
+class LogNormProbe:
     """The log-norm over depth of one model on a probe; it stays nan where there is none.
 
     It is measured twice, so compiling it would cost more than it saves.

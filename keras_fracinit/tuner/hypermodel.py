@@ -18,7 +18,7 @@ import numpy as np
 from keras_fracinit.graph.kernels import Kernel, kernels_of
 from keras_fracinit.models.probe import probe_arrays
 from keras_fracinit.planning.sampling import initialize, stddevs_of
-from keras_fracinit.tuner.execution import Execution, Signal, probe_from
+from keras_fracinit.tuner.execution import Execution, LogNormProbe, probe_from
 from keras_fracinit.tuner.scores import (
     COLLAPSED,
     COMPLETED,
@@ -308,20 +308,20 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             return self.inner.fit(hp, model, *args, **kwargs)
         return model.fit(*args, **kwargs)
 
-    def _signal(self, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Signal:
+    def _signal(self, model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> LogNormProbe:
         if self._given:
-            return Signal(model, self._probe)
+            return LogNormProbe(model, self._probe)
         validation, training = _data(args, kwargs)
         source = training if validation is None else validation
         if source is not self._source:  # once, because a pipeline is advanced by it
             self._source, self._probe = source, probe_from(source, _PROBE)
         try:
-            return Signal(model, self._probe)
+            return LogNormProbe(model, self._probe)
         except ValueError as error:
             warnings.warn(f"The log-norm is not recorded: {error}", stacklevel=2)
-            return Signal(model, None)
+            return LogNormProbe(model, None)
 
-    def _status(self, epochs: Any, objective: Any, signal: Signal, model: Any) -> str:
+    def _status(self, epochs: Any, objective: Any, signal: LogNormProbe, model: Any) -> str:
         if not all(is_finite(logs, objective) for logs in epochs):
             return DIVERGED
         if self.collapsed and signal.is_constant(model):
