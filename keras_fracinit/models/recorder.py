@@ -18,7 +18,7 @@ from keras_fracinit.utils.layer_calls import patching
 LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
 
 
-class _Output(NamedTuple):
+class _Seen(NamedTuple):
     """An output: weak, or torch would keep all activations of a pass.
 
     Attributes:
@@ -55,7 +55,7 @@ class Recorder:
         self.layers: list[Any] = []
         self.sources: list[tuple[int, ...]] = []
         self.paths: list[str] = []
-        self._outputs: dict[int, _Output] = {}  # of the calls so far, by their ids
+        self._outputs: dict[int, _Seen] = {}  # of the calls so far, by their ids
         self._count = 0
         self._enclosing: list[str] = []
         self._closed = False  # inside a layer that is not looked into
@@ -64,7 +64,7 @@ class Recorder:
 
     def know_input(self, tensor: Any) -> None:
         """Lets the input of the model be a source: the one before the first record."""
-        self._outputs[id(tensor)] = _Output(weakref.ref(tensor), 0, -1)
+        self._outputs[id(tensor)] = _Seen(weakref.ref(tensor), 0, -1)
 
     def __call__(self, call: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._closed:
@@ -97,7 +97,7 @@ class Recorder:
                     "activations", layer, path, output, sources if inside == before else ()
                 )
                 place = len(self.rows) - 1 if recorded else None
-                self._outputs[id(output)] = _Output(weakref.ref(output), self._count, place)
+                self._outputs[id(output)] = _Seen(weakref.ref(output), self._count, place)
         return outputs
 
     def _record(
@@ -115,7 +115,7 @@ class Recorder:
         found = map(self._known, keras.tree.flatten((args, kwargs)))
         return tuple(output.record for output in found if output and output.record is not None)
 
-    def _known(self, tensor: Any) -> _Output | None:
+    def _known(self, tensor: Any) -> _Seen | None:
         output = self._outputs.get(id(tensor))
         # An id may belong to a tensor that has taken the place of another one.
         return output if output and output.tensor() is tensor else None
