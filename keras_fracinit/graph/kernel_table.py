@@ -238,7 +238,9 @@ def _scaling_stddev(initializer: Any, shape: tuple[int, ...], fans: Fans) -> flo
 
 
 # How Keras' own initializers draw, and the standard deviation of one weight.
-_DRAWS: dict[type, tuple[Callable[[Any], str], Callable[[Any, tuple[int, ...], Fans], float]]] = {
+_SAMPLINGS: dict[
+    type, tuple[Callable[[Any], str], Callable[[Any, tuple[int, ...], Fans], float]]
+] = {
     initializers.VarianceScaling: (lambda i: str(i.distribution), _scaling_stddev),
     initializers.RandomNormal: (lambda _: "untruncated_normal", lambda i, *_: float(i.stddev)),
     # Cut off at two standard deviations.
@@ -257,7 +259,7 @@ _DRAWS: dict[type, tuple[Callable[[Any], str], Callable[[Any, tuple[int, ...], F
 }
 
 
-def draw_of(initializer: Any) -> Any:
+def sampling_of(initializer: Any) -> Any:
     """Its distribution and its standard deviation, as functions; None if it has no scale."""
-    rows = (row for kind, row in _DRAWS.items() if isinstance(initializer, kind))
+    rows = (row for kind, row in _SAMPLINGS.items() if isinstance(initializer, kind))
     return next(rows, None)

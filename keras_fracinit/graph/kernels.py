@@ -9,7 +9,7 @@ import keras
 
 from keras_fracinit.graph.call_graph import Graph
 from keras_fracinit.graph.downstream import NORMALIZED, Downstream, DownstreamFinder, layers
-from keras_fracinit.graph.kernel_table import KernelSite, draw_of, sites_of
+from keras_fracinit.graph.kernel_table import KernelSite, sampling_of, sites_of
 from keras_fracinit.laws.base import Law
 
 
@@ -91,7 +91,7 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
         reason = f"it belongs to a {type(hidden).__name__}, which is not looked into"
         if isinstance(hidden, layers.SpectralNormalization):
             reason = NORMALIZED
-    draw = draw_of(site.initializer)
+    draw = sampling_of(site.initializer)
     distribution = draw[0](site.initializer) if draw else ""
     downstream = Downstream() if reason else downstreams.of(site)
     return Kernel(site, downstream, distribution, reason, alone)

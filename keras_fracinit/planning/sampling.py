@@ -15,7 +15,7 @@ from typing import Any
 
 import keras
 
-from keras_fracinit.graph.kernel_table import KernelSite, draw_of
+from keras_fracinit.graph.kernel_table import KernelSite, sampling_of
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.initializers.fans import fans_of
 from keras_fracinit.initializers.lookup import initializer_for
@@ -23,13 +23,13 @@ from keras_fracinit.initializers.lookup import initializer_for
 _LARGE = 2**20  # values
 
 
-def drawn(site: KernelSite, initializer: Any) -> Any:
+def sample_kernel(site: KernelSite, initializer: Any) -> Any:
     """New values of a kernel; of a large one as few copies at a time as the backend allows."""
     backend = keras.backend.backend()
     small = math.prod(site.shape) < _LARGE or backend not in _FRUGAL
     # Stable numbers use what they are made of more than once.
     if small or initializer.distribution == "stable":
-        return _drawn(site, initializer)
+        return _sample(site, initializer)
     return _FRUGAL[backend](site, copy.copy(initializer))
 
 
@@ -39,23 +39,23 @@ def stretch(site: KernelSite, initializer: Any) -> float:
     return float(site.strides ** (1.0 / initializer.law.exponent))
 
 
-def _drawn(site: KernelSite, initializer: Any) -> Any:
+def _sample(site: KernelSite, initializer: Any) -> Any:
     values = initializer(site.shape, site.variable.dtype)
     return values if site.strides == 1 else values * stretch(site, initializer)
 
 
-def _drawn_by_tensorflow(site: KernelSite, initializer: Any) -> Any:
+def _sample_with_tensorflow(site: KernelSite, initializer: Any) -> Any:
     """In a graph, which multiplies in place: op by op each factor takes a copy."""
     import tensorflow as tf
 
     # Of a seed that is a constant a graph draws twice, to see whether the kernel is small enough
     # for a constant too.
     initializer.seed = keras.random.SeedGenerator(initializer.seed)
-    draw = tf.function(lambda: _drawn(site, initializer), autograph=False)
+    draw = tf.function(lambda: _sample(site, initializer), autograph=False)
     return draw.get_concrete_function()()
 
 
-def _drawn_by_torch(site: KernelSite, initializer: Any) -> Any:
+def _sample_with_torch(site: KernelSite, initializer: Any) -> Any:
     """With every factor and summand that is a number taken in place."""
     import torch
     from torch.overrides import TorchFunctionMode
@@ -71,17 +71,17 @@ def _drawn_by_torch(site: KernelSite, initializer: Any) -> Any:
             return func(*args, **(kwargs or {}))
 
     with InPlace():
-        return _drawn(site, initializer)
+        return _sample(site, initializer)
 
 
-def _drawn_by_jax(site: KernelSite, initializer: Any) -> Any:
+def _sample_with_jax(site: KernelSite, initializer: Any) -> Any:
     """From bits that are computed where they are used."""
     import jax
 
     config = jax.config
     if config.jax_default_prng_impl == "threefry2x32" and config.jax_threefry_partitionable:
         initializer.seed = _FusedKeys(initializer.seed)
-    return _drawn(site, initializer)
+    return _sample(site, initializer)
 
 
 class _FusedKeys(keras.random.SeedGenerator):  # type: ignore[misc]  # Keras has no types
@@ -124,9 +124,9 @@ def _fused_threefry() -> Any:
 
 
 _FRUGAL = {
-    "tensorflow": _drawn_by_tensorflow,
-    "jax": _drawn_by_jax,
-    "torch": _drawn_by_torch,
+    "tensorflow": _sample_with_tensorflow,
+    "jax": _sample_with_jax,
+    "torch": _sample_with_torch,
 }
 
 
@@ -138,7 +138,7 @@ def stddevs_of(kernel: Kernel) -> tuple[float, float]:
     shape, initializer = site.shape, site.initializer
     # Keras has the axes of an EinsumDense; the other shapes it reads as those of dense kernels.
     axes = site.axes if isinstance(site.layer, keras.layers.EinsumDense) else ()
-    _, stddev = draw_of(initializer)
+    _, stddev = sampling_of(initializer)
     last = _like_before(kernel, 2.0)
     after = last.describe(shape).stddev * stretch(site, last)
     return stddev(initializer, shape, fans_of(shape, *axes)), after
@@ -148,7 +148,7 @@ def initialize(kernel: Kernel, s: float, seed: int) -> None:
     """Replaces the initializer of the layer and, if it is built, its weights."""
     initializer, site = _like_before(kernel, s, seed), kernel.site
     if site.layer.built:
-        site.variable.assign(drawn(site, initializer))
+        site.variable.assign(sample_kernel(site, initializer))
     if site.strides == 1:  # which an initializer cannot know
         setattr(site.layer, site.spec.initializer, initializer)
 

@@ -13,7 +13,7 @@ from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.weight_statistics import root_mean_square
 from keras_fracinit.planning.options import Options
 from keras_fracinit.planning.report import Change
-from keras_fracinit.planning.sampling import drawn, initializer_of, stretch
+from keras_fracinit.planning.sampling import initializer_of, sample_kernel, stretch
 from keras_fracinit.propagation.orders import effective_order_or_nan
 
 
@@ -42,7 +42,7 @@ class PlannedChange:
         change, site = self.change, self.kernel.site
         weights = change.distribution, change.alpha
         try:
-            return drawn(site, initializer_of(site, self.law, change.s, *weights, seed))
+            return sample_kernel(site, initializer_of(site, self.law, change.s, *weights, seed))
         except ValueError as error:
             raise ValueError(f"{change.path}: {error}") from error
 

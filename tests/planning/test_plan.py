@@ -31,7 +31,7 @@ from keras_fracinit.graph.kernel_table import sites_of
 from keras_fracinit.graph.kernels import kernels_of
 from keras_fracinit.initializers import DISTRIBUTIONS
 from keras_fracinit.planning import execute, plan, reinitialize, steps
-from keras_fracinit.planning.sampling import drawn
+from keras_fracinit.planning.sampling import sample_kernel
 
 layers, ops = keras.layers, keras.ops
 RELU, LINEAR = "ReLU()", "Linear()"
@@ -593,7 +593,7 @@ def test_an_error_leaves_the_model_as_it_was(monkeypatch, error, dtype, in_memor
             raise error("out of memory")
         return ops.ones(site.shape, dtype)
 
-    monkeypatch.setattr(steps, "drawn", failing)
+    monkeypatch.setattr(steps, "sample_kernel", failing)
     for last in range(1, 5):
         calls.clear()
         with pytest.raises(error, match="out of memory"):
@@ -622,7 +622,7 @@ def test_an_error_beside_the_draws_leaves_the_kernels_as_they_were(monkeypatch, 
 
 
 def test_no_more_than_one_new_kernel_is_in_memory(monkeypatch):
-    model, draw, references = mlp(), steps.drawn, []
+    model, draw, references = mlp(), steps.sample_kernel, []
 
     def waiting():
         held = [variable.value for variable in model.weights]  # JAX makes a draw the value itself
@@ -635,7 +635,7 @@ def test_no_more_than_one_new_kernel_is_in_memory(monkeypatch):
         references.append(weakref.ref(values))
         return values
 
-    monkeypatch.setattr(steps, "drawn", watched)
+    monkeypatch.setattr(steps, "sample_kernel", watched)
     reinitialize(model, biases="zero")
     assert len(references) == 4
     assert not waiting()
@@ -815,7 +815,7 @@ def test_the_largest_kernels_are_those_of_the_initializer(distribution, strides)
     layer.build((None, 4, 4, 1024))
     (site,) = sites_of(layer)
     expected = initializer(site.shape) * site.strides ** (1.0 / initializer.law.exponent)
-    values, again = drawn(site, initializer), drawn(site, initializer)
+    values, again = sample_kernel(site, initializer), sample_kernel(site, initializer)
     assert equal([array(values)], [array(again)])
     np.testing.assert_allclose(array(values), array(expected), rtol=2e-7, atol=1e-8)
     if strides == 1 or keras.backend.backend() != "tensorflow":  # whose graph merges two factors
