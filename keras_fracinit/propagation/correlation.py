@@ -77,17 +77,17 @@ def correlation_map(activation: object, c: float, shared: bool = False) -> float
 
     Source: Cho and Saul, "Kernel methods for deep learning", NIPS 2009.
     """
-    return 1.0 - Map.of(law_of(activation), shared)(1.0 - check_cosine("c", c))
+    return 1.0 - CosineMap.of(law_of(activation), shared)(1.0 - check_cosine("c", c))
 
 
-class Map(NamedTuple):
+class CosineMap(NamedTuple):
     """`correlation_map` in the distance 1 - c, which keeps its digits near 1."""
 
     total: float
     even: float
 
     @classmethod
-    def of(cls, law: Law, shared: bool) -> Map:
+    def of(cls, law: Law, shared: bool) -> CosineMap:
         total, even = law.overlap(shared)
         return cls(total / law.mean, even / law.mean)
 
@@ -102,7 +102,7 @@ class Map(NamedTuple):
         return min(max(1.0 - self.total + self.total * distance - gained, 0.0), 2.0)
 
 
-def limit_of(stack: tuple[Map, ...], start: float) -> float:
+def limit_of(stack: tuple[CosineMap, ...], start: float) -> float:
     """The cosine to which the repeated stack leads. It is the only one, or `start` itself."""
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 
@@ -116,7 +116,7 @@ def limit_of(stack: tuple[Map, ...], start: float) -> float:
     return 1.0 - float(brentq(change, start, end, xtol=1e-15))
 
 
-def layers_until(stack: tuple[Map, ...], distance: float, level: float) -> float:
+def layers_until(stack: tuple[CosineMap, ...], distance: float, level: float) -> float:
     """How many layers of the repeated stack bring the distance under a level."""
     for count in range(_MOST_LAYERS):
         if distance < level:

@@ -27,7 +27,7 @@ from keras_fracinit.laws.smooth import check_every_size
 from keras_fracinit.propagation import moments
 from keras_fracinit.propagation.correlation import (
     Collapse,
-    Map,
+    CosineMap,
     check_cosine,
     layers_until,
     limit_of,
@@ -207,7 +207,7 @@ class Propagation:
             TypeError: If `start` is not a real number.
             ValueError: If it is outside its range.
         """
-        stack = tuple(Map.of(layer.law, shared) for layer in self.layers)
+        stack = tuple(CosineMap.of(layer.law, shared) for layer in self.layers)
         first = 1.0 - check_cosine("start", start)
         distances = [first]
         for layer in stack:
