@@ -30,7 +30,7 @@ from keras_fracinit.models.probe import LIMIT
 from keras_fracinit.planning.execute import reinitialize
 from keras_fracinit.planning.options import Options
 from keras_fracinit.propagation.moments import death_probability
-from keras_fracinit.utils.printing import text_of
+from keras_fracinit.utils.printing import render
 from keras_fracinit.utils.validation import check_integer, check_width
 
 
@@ -131,4 +131,4 @@ def _show(table: Any) -> None:
     if sys.stdout.isatty():
         Console().print(table)
     else:
-        print(text_of(table), end="")
+        print(render(table), end="")

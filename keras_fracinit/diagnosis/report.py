@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from keras_fracinit.propagation.orders import EffectiveOrder
-from keras_fracinit.utils.printing import number, text_of
+from keras_fracinit.utils.printing import format_number, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ class Diagnosis:
         return table
 
     def __str__(self) -> str:
-        return text_of(self)
+        return render(self)
 
 
 def _cells(layer: LayerDiagnosis) -> list[str]:
@@ -133,14 +133,14 @@ def _cells(layer: LayerDiagnosis) -> list[str]:
         layer.path,
         layer.kind,
         str(layer.depth),
-        *(number(value, 3) for value in layer.s_scales.values()),
+        *(format_number(value, 3) for value in layer.s_scales.values()),
         f"{layer.log_norm_mean:.2f} ± {layer.log_norm_stddev:.2f}",
         f"{layer.dead_units:.0%}",
         f"{layer.dead_inputs:.0%}",
         "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",
         order,
-        number(layer.tail_index, 3) + (f" ({layer.alpha:g})" if layer.alpha < 2.0 else ""),
-        number(layer.size, 3),
-        number(layer.predicted, 3),
+        format_number(layer.tail_index, 3) + (f" ({layer.alpha:g})" if layer.alpha < 2.0 else ""),
+        format_number(layer.size, 3),
+        format_number(layer.predicted, 3),
         band,
     ]

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from keras_fracinit.propagation.orders import EffectiveOrder
-from keras_fracinit.utils.printing import number, text_of
+from keras_fracinit.utils.printing import format_number, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,22 +113,22 @@ class Plan:
         return table
 
     def __str__(self) -> str:
-        return text_of(self)
+        return render(self)
 
 
 def _cells(change: Change) -> list[str]:
     """Of one row of the table."""
     drawn, sized = not change.skipped, change.width > 0
-    before = number(change.stddev_before)
+    before = format_number(change.stddev_before)
     return [
         change.path,
         change.kind,
         f"{change.fan_in:g}" if sized else "",
         str(change.width) if sized else "",
         change.law or change.activation,
-        number(change.s),
-        number(change.gain),
-        f"{before} -> {number(change.stddev)}" if drawn else before,
+        format_number(change.s),
+        format_number(change.gain),
+        f"{before} -> {format_number(change.stddev)}" if drawn else before,
         EffectiveOrder(change.order_before, change.order_censored).text(4) if change.law else "",
         f"skipped, because {change.skipped}" if change.skipped else change.note,
     ]

@@ -40,7 +40,7 @@ from keras_fracinit.propagation.moments import (
     race_of,
     time_unit,
 )
-from keras_fracinit.utils.printing import number
+from keras_fracinit.utils.printing import format_number
 from keras_fracinit.utils.validation import check_integer, check_real, check_width
 
 _STEP = 1 / 16
@@ -313,7 +313,7 @@ class EffectiveOrder(NamedTuple):
         """None means that no order is kept."""
         if math.isnan(self.order):
             return "none"
-        return f"{'>' if self.censored else ''}{number(self.order, digits)}"
+        return f"{'>' if self.censored else ''}{format_number(self.order, digits)}"
 
 
 def effective_order_or_nan(law: Any, width: int, gain: float) -> EffectiveOrder:

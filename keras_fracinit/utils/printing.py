@@ -9,7 +9,7 @@ from typing import Any
 WIDTH = 160  # of the lines, wherever they go
 
 
-def text_of(renderable: Any) -> str:
+def render(renderable: Any) -> str:
     """What rich prints of it, without colors."""
     from rich.console import Console
 
@@ -18,6 +18,6 @@ def text_of(renderable: Any) -> str:
     return text.getvalue()
 
 
-def number(value: float, digits: int = 4) -> str:
+def format_number(value: float, digits: int = 4) -> str:
     """Nothing of nan, which stands for what there is not."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"
