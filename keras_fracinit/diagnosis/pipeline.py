@@ -147,7 +147,7 @@ def _layer(
         depth=output.depth,
         s_scales=scales,
         log_norm_mean=mean,
-        log_norm_stddev=math.sqrt(variance) if variance >= 0.0 else math.nan,
+        log_norm_std=math.sqrt(variance) if variance >= 0.0 else math.nan,
         size=_exp(signal.log_size),
         dead_units=signal.dead_units,
         dead_inputs=signal.dead_inputs,

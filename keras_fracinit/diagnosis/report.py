@@ -23,7 +23,7 @@ class LayerDiagnosis:
         depth: The number of layers with a kernel up to here, this one included.
         s_scales: By order, `(mean r^s)^(1/s)` over samples and positions.
         log_norm_mean: Of `log r` over the survivors, in nats.
-        log_norm_stddev: Their spread, in nats.
+        log_norm_std: Their spread, in nats.
         size: The geometric mean, over the samples that are not zero, of their root mean squares.
         dead_units: The share of units that are zero for all samples.
         dead_inputs: The share of samples that are zero as a whole.
@@ -48,7 +48,7 @@ class LayerDiagnosis:
     depth: int
     s_scales: Mapping[float, float]
     log_norm_mean: float
-    log_norm_stddev: float
+    log_norm_std: float
     size: float
     dead_units: float
     dead_inputs: float
@@ -134,7 +134,7 @@ def _cells(layer: LayerDiagnosis) -> list[str]:
         layer.kind,
         str(layer.depth),
         *(format_number(value, 3) for value in layer.s_scales.values()),
-        f"{layer.log_norm_mean:.2f} ± {layer.log_norm_stddev:.2f}",
+        f"{layer.log_norm_mean:.2f} ± {layer.log_norm_std:.2f}",
         f"{layer.dead_units:.0%}",
         f"{layer.dead_inputs:.0%}",
         "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",

@@ -58,7 +58,7 @@ def test_each_number_is_what_it_says():
         assert row.s_scales[0.0] == pytest.approx(row.size, rel=1e-5)
         assert row.size == pytest.approx(math.exp(np.mean(np.log(sizes))), rel=1e-5)
         assert row.log_norm_mean == pytest.approx(np.mean(np.log(sizes)), abs=1e-5)
-        assert row.log_norm_stddev == pytest.approx(np.std(np.log(sizes), ddof=1), rel=1e-4)
+        assert row.log_norm_std == pytest.approx(np.std(np.log(sizes), ddof=1), rel=1e-4)
         assert row.cosine == pytest.approx(np.mean(cosines), abs=1e-5)
         assert row.dead_units == np.mean(np.all(value == 0.0, axis=0))
         assert row.dead_inputs == 0.0
