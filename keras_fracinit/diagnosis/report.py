@@ -65,6 +65,11 @@ class LayerDiagnosis:
     low: float = math.nan
     high: float = math.nan
 
+    @property
+    def log_norm_stddev(self) -> float:
+        """The name of `log_norm_std` up to 0.1, kept for one release."""
+        return self.log_norm_std
+
 
 @dataclass(frozen=True)
 class Diagnosis:
@@ -94,17 +99,21 @@ class Diagnosis:
         return found[-1]
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each output, a column for each attribute, "s_scale_1" for the order 1."""
+        """A row for each output, a column for each attribute, "s_scale_1" for the order 1.
+
+        The last column, "log_norm_stddev", is `log_norm_std` under its name up to 0.1.
+        """
         import pandas as pd
 
         rows = []
         for layer in self.layers:
             row = asdict(layer)
             scales = {f"s_scale_{s:g}": value for s, value in row.pop("s_scales").items()}
-            rows.append({**row, **scales})
+            rows.append({**row, **scales, "log_norm_stddev": layer.log_norm_stddev})
         names = [field.name for field in fields(LayerDiagnosis) if field.name != "s_scales"]
         orders = [f"s_scale_{s:g}" for s in self.layers[0].s_scales]
-        return pd.DataFrame(rows, columns=[*names[:2], *orders, *names[2:]])
+        columns = [*names[:2], *orders, *names[2:], "log_norm_stddev"]
+        return pd.DataFrame(rows, columns=columns)
 
     def __rich__(self) -> Any:
         from rich.table import Table

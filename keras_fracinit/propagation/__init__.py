@@ -2,12 +2,13 @@
 
 from keras_fracinit.propagation.correlation import Collapse, correlation_map
 from keras_fracinit.propagation.moments import LogNorm, death_probability, gain, log_norm
-from keras_fracinit.propagation.orders import Layer, effective_order, log_moment
+from keras_fracinit.propagation.orders import Layer, LayerLaw, effective_order, log_moment
 from keras_fracinit.propagation.stack import Propagation, propagate
 
 __all__ = [
     "Collapse",
     "Layer",
+    "LayerLaw",
     "LogNorm",
     "Propagation",
     "correlation_map",

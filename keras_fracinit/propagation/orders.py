@@ -55,7 +55,7 @@ _SMALLEST, _LARGEST = 1e-300, 1e300  # half an order
 _ROUNDING = 1e-14  # of a gain
 
 
-class Layer(NamedTuple):
+class LayerLaw(NamedTuple):
     """What the moments of a layer depend on: `W_ij ~ N(0, gain/n)`, n the fan-in.
 
     Attributes:
@@ -67,6 +67,9 @@ class Layer(NamedTuple):
     law: Law
     width: int
     gain: float
+
+
+Layer = LayerLaw  # its name up to 0.1
 
 
 def log_moment(law: object, order: float, width: int) -> float:
@@ -153,7 +156,7 @@ def effective_order(
         scale = check_gain(gain)
     else:
         scale = check_gain(stddev, "stddev") ** 2 * check_integer("fan_in", fan_in, 1, 2**53)
-    return common_order((Layer(found, d, scale),))
+    return common_order((LayerLaw(found, d, scale),))
 
 
 def normal_law_of(law: object) -> Law:
@@ -180,7 +183,7 @@ def check_power(value: object) -> float:
     return order
 
 
-def common_order(layers: Iterable[Layer]) -> float:
+def common_order(layers: Iterable[LayerLaw]) -> float:
     """The order of the moment that a stack of layers keeps as a whole: of one, its own."""
     counts = tuple(Counter(layers).items())
     if any(layer.gain == 0.0 for layer, _ in counts):
@@ -189,7 +192,7 @@ def common_order(layers: Iterable[Layer]) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def _common_order(counts: tuple[tuple[Layer, int], ...]) -> float:
+def _common_order(counts: tuple[tuple[LayerLaw, int], ...]) -> float:
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 
     log_w = sum(count * log_survival(layer.law, layer.width) for layer, count in counts)
@@ -220,7 +223,7 @@ def _common_order(counts: tuple[tuple[Layer, int], ...]) -> float:
     return 2.0 * math.exp(log_p)
 
 
-def _drift(counts: tuple[tuple[Layer, int], ...], p: float) -> float:
+def _drift(counts: tuple[tuple[LayerLaw, int], ...], p: float) -> float:
     """`(1/p) log E r^(2p)` given survival, r the factor of the root mean square by all layers.
 
     With p -> 0 twice the mean log-norm. At a positive p the moment itself needs `log w` besides.
@@ -233,11 +236,11 @@ def _drift(counts: tuple[tuple[Layer, int], ...], p: float) -> float:
     return total
 
 
-def _all_live(counts: tuple[tuple[Layer, int], ...]) -> bool:
+def _all_live(counts: tuple[tuple[LayerLaw, int], ...]) -> bool:
     return all(layer.law.alive == 1.0 for layer, _ in counts)
 
 
-def _no_order(counts: tuple[tuple[Layer, int], ...]) -> str:
+def _no_order(counts: tuple[tuple[LayerLaw, int], ...]) -> str:
     gains = ", ".join(sorted({f"{layer.gain:.6g}" for layer, _ in counts}))
     widths = ", ".join(str(width) for width in sorted({layer.width for layer, _ in counts}))
     return (

@@ -35,7 +35,7 @@ from keras_fracinit.propagation.correlation import (
 from keras_fracinit.propagation.distribution import Spectrum, spectrum
 from keras_fracinit.propagation.moments import log_survival
 from keras_fracinit.propagation.orders import (
-    Layer,
+    LayerLaw,
     check_gain,
     common_order,
     log_moment,
@@ -61,7 +61,7 @@ class Propagation:
         layers: The law, width and gain of each layer.
     """
 
-    layers: tuple[Layer, ...]
+    layers: tuple[LayerLaw, ...]
 
     @functools.cached_property
     def mean(self) -> float:
@@ -303,7 +303,7 @@ def propagate(
         gains = [check_gain(value) for value in _per_layer("gain", gain, depth)]
         if 0.0 in gains:
             raise ValueError(f"`gain` must be positive. Received: gain={gain}")
-    return Propagation(tuple(map(Layer, found, several, gains)))
+    return Propagation(tuple(map(LayerLaw, found, several, gains)))
 
 
 def _per_layer(name: str, value: Any, depth: int) -> list[Any]:

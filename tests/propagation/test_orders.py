@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keras_fracinit import effective_order, gain
 from keras_fracinit.laws import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
-from keras_fracinit.propagation import Layer, log_moment
+from keras_fracinit.propagation import LayerLaw, log_moment
 from keras_fracinit.propagation.orders import common_order
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -170,9 +170,9 @@ def test_a_standard_deviation_is_a_gain():
 
 
 def test_a_stack_of_equals_has_the_order_of_one():
-    layer = Layer(ReLU(), 16, 1.5)
+    layer = LayerLaw(ReLU(), 16, 1.5)
     assert common_order([layer] * 9) == pytest.approx(effective_order("relu", 16, 1.5), rel=1e-13)
-    mixed = [Layer(law, d, gain(law, 0.8, d)) for law in (ReLU(), Linear()) for d in (3, 50)]
+    mixed = [LayerLaw(law, d, gain(law, 0.8, d)) for law in (ReLU(), Linear()) for d in (3, 50)]
     assert common_order(mixed) == pytest.approx(0.8, rel=1e-12)
 
 
