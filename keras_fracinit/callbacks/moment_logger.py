@@ -74,7 +74,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         prefix: Put before every key of the logs, for several loggers at once.
         path: A CSV file (its name ends in .csv) to which every record is appended at once, in the
             columns of `history`. An existing one is continued.
-        log_dir: A folder for TensorBoard, which needs neither TensorFlow nor tensorboard here.
+        log_dir: A folder for events that TensorBoard shows. Writing them does not need TensorFlow.
 
     Attributes:
         history: All records as a tidy pandas frame with the columns step (of the optimizer), epoch,

@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 from cases import numpy
 from networks import NETWORK_IDS, NETWORKS, Subclassed, convolutional, mlp, recurrent
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 import keras_fracinit as kf
 from keras_fracinit import MomentLogger
@@ -488,19 +490,16 @@ def test_nan_and_inf_are_written_as_such(tmp_path):
 
 
 def events(folder):
-    loader = pytest.importorskip("tensorboard.backend.event_processing.event_file_loader")
     files = sorted(folder.glob("events.out.tfevents.*"))
-    found = [event for file in files for event in loader.EventFileLoader(str(file)).Load()]
+    found = [event for file in files for event in EventFileLoader(str(file)).Load()]
     return [event for event in found if event.HasField("summary")]
 
 
 def test_tensorboard_reads_the_scalars(tmp_path):
-    from tensorboard.backend.event_processing import event_accumulator
-
     nested = NETWORKS[NETWORK_IDS.index("nested")]
     logger = MomentLogger((X, Y), log_dir=tmp_path, quantities=QUANTITIES)
     fit(compiled(nested.build), logger, epochs=2)
-    spec = event_accumulator.EventAccumulator(str(tmp_path))
+    spec = EventAccumulator(str(tmp_path))
     spec.Reload()
     tags = logger.records[0].layout.tags
     scalars = {tag: spec.Tensors(tag) for tag in spec.Tags()["tensors"]}
@@ -515,6 +514,19 @@ def test_tensorboard_reads_the_scalars(tmp_path):
             for event in scalars[tag]
         ]
         np.testing.assert_array_equal(np.float32(values), expected)
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="imports it anyway")
+def test_events_are_written_without_tensorflow(tmp_path):
+    code = (
+        "import sys, pathlib; from keras_fracinit.callbacks.tensorboard_file import events_file\n"
+        "assert 'tensorboard' not in sys.modules\n"  # which only those need who give a folder
+        "file = events_file(pathlib.Path(sys.argv[1]), lambda record: record)\n"
+        "file.write([(0.0, 3, [('tag', 0.5)])])\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
+    assert [event.step for event in events(tmp_path)] == [3]
 
 
 # Bad input
