@@ -94,7 +94,6 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         ValueError: If an argument is out of range; in a search, if no kernel can be tuned, a group
             matches no layer, a name is taken by a hyperparameter of `inner`, or the objective is
             not logged.
-        ImportError: If a search would fail for lack of a package.
 
     Example:
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import keras
 
 from keras_fracinit.initializers.lookup import initializer_for
 from keras_fracinit.utils.patterns import matches
@@ -40,7 +37,6 @@ def order(
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If one is out of range, or the name is taken by another hyperparameter.
-        ImportError: If a search would fail for lack of a package.
 
     Example:
 
@@ -61,7 +57,6 @@ def order(
         raise ValueError(f"`low` must not exceed `high`. Received: low={low}, high={high}")
     if step is not None and check_real("step", step) <= 0.0:
         raise ValueError(f"`step` must be positive. Received: step={step}")
-    _require_tensorboard()
     value = hp.Float(name, low, high, step=step, default=default)
     if value is None:
         return None
@@ -155,15 +150,6 @@ class Groups:
     def _of_group(self, path: str) -> str | None:
         groups = self.expected().items()
         return next((n for n, patterns in groups if matches(patterns, path)), None)
-
-
-def _require_tensorboard() -> None:
-    """On TensorFlow every trial of a search fails without it, in words that do not say why."""
-    if keras.backend.backend() == "tensorflow" and not importlib.util.find_spec("tensorboard"):
-        raise ImportError(
-            "KerasTuner needs the package tensorboard on the TensorFlow backend: "
-            "`pip install tensorboard`"
-        )
 
 
 def _check_groups(groups: Any) -> dict[str, tuple[str, ...]] | str | None:

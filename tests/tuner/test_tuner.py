@@ -114,32 +114,6 @@ def test_a_scope_that_is_not_active_has_no_order():
     assert set(hp.values) == {"kind"}
 
 
-@pytest.mark.parametrize(
-    ("missing", "backend", "code", "message"),
-    [
-        ("tensorboard", "tensorflow", "order(kt.HyperParameters())", "pip install tensorboard"),
-        ("tensorboard", "tensorflow", "FracInitHyperModel(print)", "pip install tensorboard"),
-        (
-            "sklearn",
-            "",
-            "kt.BayesianOptimization(FracInitHyperModel(print), 'loss')",
-            "install scikit-learn",
-        ),
-    ],
-)
-def test_what_a_search_would_lack_is_named_before_it_begins(missing, backend, code, message):
-    if backend not in ("", keras.backend.backend()):
-        pytest.skip("Only that backend needs it.")
-    script = (
-        f"import sys; sys.modules[{missing!r}] = None; import keras_tuner as kt\n"
-        f"from keras_fracinit.tuner import FracInitHyperModel, order\n{code}"
-    )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert run.returncode == 1
-    assert run.stderr.splitlines()[-1].startswith("ImportError")
-    assert message in run.stderr.splitlines()[-1]
-
-
 # What the wrapper builds.
 
 # Tiny networks: on TensorFlow a compiler takes longer than all it would save.
