@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
+from dataclasses import fields
 from typing import Any
 
 from rich.console import Console
@@ -65,8 +66,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 
 
 def _reinitialize(arguments: argparse.Namespace) -> int:
-    names = ("s", "only", "skip", "include_frozen", "distribution", "alpha", "biases", "dropout")
-    options = {name: getattr(arguments, name) for name in names}
+    options = {field.name: getattr(arguments, field.name) for field in fields(Options)}
     Options(**options)  # before a large model is read
     if arguments.seed is not None:
         check_integer("seed", arguments.seed, 0, 2**32 - 1)

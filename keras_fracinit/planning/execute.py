@@ -7,14 +7,14 @@ import math
 import random
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import keras
 import numpy as np
 
 from keras_fracinit.models.weight_statistics import pieces, root_mean_square
 from keras_fracinit.planning.optimizer import reset_slots
-from keras_fracinit.planning.options import Options, Orders
+from keras_fracinit.planning.options import Orders, PlanOptions, check_options
 from keras_fracinit.planning.report import Plan
 from keras_fracinit.planning.steps import steps_of
 from keras_fracinit.utils.validation import check_integer, check_type
@@ -61,18 +61,7 @@ def backup() -> Iterator[Callable[[Any], None]]:
             raise
 
 
-def plan(
-    model: keras.Model,
-    s: Orders = 1.0,
-    *,
-    only: str | Sequence[str] | None = None,
-    skip: str | Sequence[str] | None = None,
-    include_frozen: bool = False,
-    distribution: str | None = None,
-    alpha: float | None = None,
-    biases: str = "keep",
-    dropout: bool = False,
-) -> Plan:
+def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) -> Plan:
     """What `reinitialize` would do to each kernel of a model, and why.
 
     The model is run once on symbols, without any data, to see which activation the output of each
@@ -127,8 +116,8 @@ def plan(
 
     Source: theory of `keras_fracinit.gain`; fans: derived at the head of `_kernels.py`.
     """
-    options = Options(s, only, skip, include_frozen, distribution, alpha, biases, dropout)
-    return Plan(tuple(step.change for step in steps_of(model, options)))
+    steps = steps_of(model, check_options(s, options))
+    return Plan(tuple(step.change for step in steps))
 
 
 def reinitialize(
@@ -136,14 +125,8 @@ def reinitialize(
     s: Orders = 1.0,
     seed: int | None = None,
     *,
-    only: str | Sequence[str] | None = None,
-    skip: str | Sequence[str] | None = None,
-    include_frozen: bool = False,
-    distribution: str | None = None,
-    alpha: float | None = None,
-    biases: str = "keep",
-    dropout: bool = False,
     dry_run: bool = False,
+    **options: Unpack[PlanOptions],
 ) -> Plan:
     """Draws the kernels of a model anew, in place, so that the s-th moment is kept from layer to
     layer.
@@ -155,19 +138,13 @@ def reinitialize(
     momenta) is set back to its start.
 
     Args:
-        model: As for `plan`, like all arguments but the following.
+        model: As for `plan`.
         s: As for `plan`.
         seed: An integer in [0, 2^32) for draws that repeat. None (default) draws afresh, as
             `keras.utils.set_random_seed` governs.
-        only: As for `plan`.
-        skip: As for `plan`.
-        include_frozen: As for `plan`.
-        distribution: As for `plan`. The initializers of the layers stay as they are, and `diagnose`
-            takes from them which weights are stable.
-        alpha: As for `plan`.
-        biases: As for `plan`.
-        dropout: As for `plan`.
         dry_run: Whether to return the plan and change nothing.
+        **options: The other arguments of `plan`. With a `distribution`, the layers keep their
+            initializers, and `diagnose` takes from these which weights are stable.
 
     Returns:
         The `Plan` that was carried out. Print it: it names what was left as it was.
@@ -189,11 +166,11 @@ def reinitialize(
 
     Source: theory of `keras_fracinit.gain`.
     """
-    options = Options(s, only, skip, include_frozen, distribution, alpha, biases, dropout)
+    checked = check_options(s, options, others=("seed", "dry_run"))
     check_type("dry_run", dry_run, bool)
     if seed is not None:
         seed = check_integer("seed", seed, 0, 2**32 - 1)
-    steps = steps_of(model, options)
+    steps = steps_of(model, checked)
     changes = tuple(step.change for step in steps)
     if dry_run:
         return Plan(changes)

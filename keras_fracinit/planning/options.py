@@ -1,10 +1,11 @@
-"""Checks the options of a plan and answers what they say of each kernel."""
+"""The options of a plan: their names, defaults and checks, and the order each kernel gets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, TypedDict
 
 from keras_fracinit.initializers.base import check_weights
 from keras_fracinit.utils.patterns import check_patterns, matches
@@ -15,16 +16,20 @@ Orders = float | Mapping[str, float] | Callable[[float], float]
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of `plan`, checked as far as that goes without a model."""
+    """The order and the options of a plan, checked as far as that goes without a model.
+
+    `plan` and `reinitialize` pass their keyword arguments on to these fields, and the command line
+    has a flag of the name of each. What they mean stands in the docstring of `plan`.
+    """
 
     s: Any
-    only: Any
-    skip: Any
-    include_frozen: bool
-    distribution: str | None
-    alpha: float | None
-    biases: str
-    dropout: bool
+    only: Any = None
+    skip: Any = None
+    include_frozen: bool = False
+    distribution: str | None = None
+    alpha: float | None = None
+    biases: str = "keep"
+    dropout: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.s, Mapping):
@@ -67,3 +72,38 @@ class Options:
             patterns = getattr(self, argument)
             several = patterns if isinstance(patterns, list | Mapping) else ()
             check_patterns(argument, several, paths, "variables with kernels")
+
+
+class PlanOptions(TypedDict, total=False):
+    """The fields of `Options` but `s`, with the types that a caller may give."""
+
+    only: str | Sequence[str] | None
+    skip: str | Sequence[str] | None
+    include_frozen: bool
+    distribution: str | None
+    alpha: float | None
+    biases: str
+    dropout: bool
+
+
+def check_options(s: Orders, options: PlanOptions, others: Sequence[str] = ()) -> Options:
+    """The checked options of a call.
+
+    Args:
+        s: The order.
+        options: The keyword arguments that the caller gave.
+        others: Names of further arguments of the function that is called, to suggest.
+
+    Raises:
+        TypeError: If a name is unknown or a value of the wrong kind.
+        ValueError: If a value is out of range.
+    """
+    names = list(PlanOptions.__annotations__)
+    for name, value in options.items():
+        if name not in names:
+            close = get_close_matches(name, [*names, *others], n=1)
+            raise TypeError(
+                f"`options` must be among {', '.join(map(repr, names))}. Received: {name}={value!r}"
+                + "".join(f". Did you mean {meant!r}?" for meant in close)
+            )
+    return Options(s, **options)

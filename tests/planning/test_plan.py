@@ -793,6 +793,13 @@ def test_nan_that_would_stay_is_refused_and_nan_that_would_not_is_cured():
         (mlp, {"distribution": "stable", "alpha": 2.0}, ValueError, "`alpha` must lie between"),
         (mlp, {"biases": "one"}, ValueError, "`biases` must be one of 'keep', 'zero'"),
         (mlp, {"dropout": 0.5}, TypeError, "`dropout` must be a bool"),
+        (
+            mlp,
+            {"onyl": "last"},
+            TypeError,
+            "`options` must be among 'only', 'skip', .*Received: onyl='last'. Did you mean 'only'",
+        ),
+        (mlp, {"order": 1.0}, TypeError, "`options` must be among .*Received: order=1.0$"),
         (mlp, {"seed": -1}, ValueError, "`seed` must satisfy"),
         (mlp, {"dry_run": 1}, TypeError, "`dry_run` must be a bool"),
     ],
@@ -803,6 +810,13 @@ def test_bad_input_is_refused_by_name(build, options, error, message):
     if not {"seed", "dry_run"} & set(options):
         with pytest.raises(error, match=message):
             plan(build(), **options)
+
+
+def test_options_go_by_name_and_their_own_arguments_are_suggested_too():
+    with pytest.raises(TypeError, match="Did you mean 'dry_run'"):
+        reinitialize(mlp(), dryrun=True)
+    with pytest.raises(TypeError, match="positional"):
+        plan(mlp(), 1.0, "last")
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
