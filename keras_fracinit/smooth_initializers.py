@@ -2,6 +2,10 @@
 
 import warnings
 
-from keras_fracinit.initializers.smooth import *  # noqa: F403
+from keras_fracinit.initializers.smooth import (  # noqa: F401
+    FracActivation,
+    SmoothScale,
+    smooth_law_of,
+)
 
 warnings.warn(f"{__name__} is now keras_fracinit.initializers.smooth", DeprecationWarning, 2)

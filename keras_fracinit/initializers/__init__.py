@@ -1,24 +1,12 @@
 """Keras initializers that keep a moment of the signal, one for each activation."""
 
+from keras_fracinit.initializers import homogeneous, smooth
 from keras_fracinit.initializers.base import DISTRIBUTIONS, MODES, LayerScale
-from keras_fracinit.initializers.homogeneous import (
-    FracLeakyReLU,
-    FracLinear,
-    FracRandomizedLeakyReLU,
-    FracReLU,
-)
+from keras_fracinit.initializers.homogeneous import *  # noqa: F403
 from keras_fracinit.initializers.lookup import initializer_for
-from keras_fracinit.initializers.smooth import FracActivation, SmoothScale
+from keras_fracinit.initializers.smooth import *  # noqa: F403
 
-__all__ = [
-    "DISTRIBUTIONS",
-    "MODES",
-    "FracActivation",
-    "FracLeakyReLU",
-    "FracLinear",
-    "FracRandomizedLeakyReLU",
-    "FracReLU",
-    "LayerScale",
-    "SmoothScale",
-    "initializer_for",
-]
+# The classes of `homogeneous` and `smooth` stand in the `__all__` of their file.
+__all__ = ["DISTRIBUTIONS", "MODES", "LayerScale", "initializer_for"]
+__all__ += homogeneous.__all__
+__all__ += smooth.__all__

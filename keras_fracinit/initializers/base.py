@@ -72,9 +72,20 @@ class LayerScale:
 
 
 class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc]
-    """Keeps the s-th moment through a layer that follows `_law`. Arguments: see `FracReLU`."""
+    """Keeps the s-th moment through a layer that follows `_law`. Arguments: see `FracReLU`.
+
+    A public class says what it is for: `class FracReLU(_FracInitializer, for_laws=[laws.ReLU()])`
+    has one law; one for types of laws stores the law itself, as `_law`, in its constructor.
+    """
 
     _law: laws.Law
+
+    def __init_subclass__(cls, for_laws: Sequence[laws.Law | type[laws.Law]] = ()) -> None:
+        super().__init_subclass__()
+        for law in for_laws:
+            INITIALIZERS[law] = cls
+            if isinstance(law, laws.Law):
+                cls._law = law
 
     def __init__(
         self,
@@ -175,7 +186,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
 
     def get_config(self) -> dict[str, Any]:
         return {
-            **parameters_of(self._law),
+            **self._parameters_of(self._law),
             "s": self.s,
             "mode": self.mode,
             "distribution": self.distribution,
@@ -186,6 +197,11 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             "output_axes": self.output_axes,
             "alpha": self.alpha,
         }
+
+    @classmethod
+    def _parameters_of(cls, law: laws.Law) -> dict[str, Any]:
+        """The arguments of the constructor that lead to a law: none if the class has only one."""
+        return {} if hasattr(cls, "_law") else parameters_of(law)
 
     def _gain(self, fans: Fans) -> float:
         gain = moments.gain(self.law, self.s, fans.width, self.method)
@@ -218,6 +234,10 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         if order != tuple(range(rank)):
             kernel = keras.ops.transpose(kernel, [order.index(axis) for axis in range(rank)])
         return kernel if draw_dtype == dtype else keras.ops.cast(kernel, dtype)
+
+
+# The initializer of a law, or of all laws of a type. Each class enters itself.
+INITIALIZERS: dict[laws.Law | type[laws.Law], type[_FracInitializer]] = {}
 
 
 @functools.cache

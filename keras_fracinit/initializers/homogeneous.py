@@ -9,9 +9,11 @@ import keras
 from keras_fracinit import laws
 from keras_fracinit.initializers.base import _FracInitializer
 
+__all__ = ["FracLeakyReLU", "FracLinear", "FracRandomizedLeakyReLU", "FracReLU"]
+
 
 @keras.saving.register_keras_serializable(package="keras_fracinit")
-class FracLinear(_FracInitializer):
+class FracLinear(_FracInitializer, for_laws=[laws.Linear()]):
     """Keeps the s-th moment of the signal through layers without activation.
 
     `W_ij ~ N(0, g/n)` with `g = d/E[chi2_d^(s/2)]^(2/s)`, n the fan-in and d the width; g = 1
@@ -27,11 +29,9 @@ class FracLinear(_FracInitializer):
     Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
     """
 
-    _law = laws.Linear()
-
 
 @keras.saving.register_keras_serializable(package="keras_fracinit")
-class FracReLU(_FracInitializer):
+class FracReLU(_FracInitializer, for_laws=[laws.ReLU()]):
     """Keeps the s-th moment of the signal through ReLU layers.
 
     Draws a kernel with fan-in n and d output units from `N(0, g/n)`, where g depends on s and d
@@ -96,11 +96,9 @@ class FracReLU(_FracInitializer):
     Source: Gurbuzbalaban and Hu, AISTATS 2021, arXiv 2005.11878.
     """
 
-    _law = laws.ReLU()
-
 
 @keras.saving.register_keras_serializable(package="keras_fracinit")
-class FracLeakyReLU(_FracInitializer):
+class FracLeakyReLU(_FracInitializer, for_laws=[laws.LeakyReLU]):
     """Keeps the s-th moment of the signal through leaky ReLU layers (and PReLU at its start).
 
     The gain is `2/(1 + a^2)` at s = 2 (He for leaky ReLU of slope a), larger below. Slope 0 is
@@ -129,7 +127,7 @@ class FracLeakyReLU(_FracInitializer):
 
 
 @keras.saving.register_keras_serializable(package="keras_fracinit")
-class FracRandomizedLeakyReLU(_FracInitializer):
+class FracRandomizedLeakyReLU(_FracInitializer, for_laws=[laws.RandomizedLeakyReLU]):
     """Keeps the s-th moment of the signal through `RandomizedLeakyReLU` layers in training mode.
 
     Args:

@@ -5,26 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from keras_fracinit import laws
-from keras_fracinit.activations import parameters_of
-from keras_fracinit.initializers.base import _FracInitializer
-from keras_fracinit.initializers.homogeneous import (
-    FracLeakyReLU,
-    FracLinear,
-    FracRandomizedLeakyReLU,
-    FracReLU,
-)
-from keras_fracinit.initializers.smooth import FracActivation
-from keras_fracinit.laws import smooth
+from keras_fracinit.initializers.base import INITIALIZERS, _FracInitializer
 from keras_fracinit.laws.base import law_of
-
-_INITIALIZERS: dict[type[laws.Law], type[_FracInitializer]] = {
-    laws.Linear: FracLinear,
-    laws.ReLU: FracReLU,
-    laws.LeakyReLU: FracLeakyReLU,
-    laws.RandomizedLeakyReLU: FracRandomizedLeakyReLU,
-    smooth.Smooth: FracActivation,
-    smooth.Sampled: FracActivation,
-}
 
 
 def initializer_for(activation: Any, s: float = 1.0, **options: Any) -> _FracInitializer:
@@ -62,6 +44,7 @@ def initializer_for(activation: Any, s: float = 1.0, **options: Any) -> _FracIni
     law = law_of(activation)
     if isinstance(law, laws.Dropout):
         return initializer_for(law.law, s, dropout=law.rate, **options)
-    if type(law) not in _INITIALIZERS:
+    found = INITIALIZERS.get(law) or INITIALIZERS.get(type(law))
+    if found is None:
         raise ValueError(f"There is no initializer for this law. Received: activation={law}")
-    return _INITIALIZERS[type(law)](**parameters_of(law), s=s, **options)
+    return found(**found._parameters_of(law), s=s, **options)

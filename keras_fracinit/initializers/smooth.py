@@ -13,6 +13,8 @@ from keras_fracinit.laws import smooth
 from keras_fracinit.laws.base import law_of
 from keras_fracinit.laws.smooth import caveat_of
 
+__all__ = ["FracActivation", "SmoothScale"]
+
 
 @dataclass(frozen=True)
 class SmoothScale(LayerScale):
@@ -36,8 +38,35 @@ class SmoothScale(LayerScale):
         )
 
 
+class _SmoothInitializer(_FracInitializer):
+    """Keeps the s-th moment at the operating point of a law that is not homogeneous."""
+
+    _law: smooth.PointMass
+
+    def describe(self, shape: Iterable[int]) -> SmoothScale:
+        """The scale of a kernel of this shape, the log-norm that its layer adds, and how it lasts.
+
+        See `FracReLU.describe`. The log-norm is that of a layer at the operating point.
+
+        Args:
+            shape: The shape of the kernel.
+
+        Returns:
+            An immutable record that prints as one line.
+
+        Raises:
+            ValueError: If the shape is unusable or the gain not finite, as when drawing.
+        """
+        known = asdict(super().describe(shape)) | {"reference": "s=2"}
+        return SmoothScale(
+            **known,
+            length_slope=self._law.length_slope,
+            gradient_factor=self._law.gradient_factor,
+        )
+
+
 @keras.saving.register_keras_serializable(package="keras_fracinit")
-class FracActivation(_FracInitializer):
+class FracActivation(_SmoothInitializer, for_laws=[smooth.Smooth, smooth.Sampled]):
     """Keeps the s-th moment through tanh, GELU, SiLU and other layers, at one size of the signal.
 
     For an activation that is not positively homogeneous no scale of the weights keeps a moment at
@@ -86,30 +115,9 @@ class FracActivation(_FracInitializer):
     """
 
     def __init__(self, activation: Any, s: float = 1.0, **options: Any) -> None:
-        self._law: smooth.PointMass = smooth_law_of(activation)
+        self._law = smooth_law_of(activation)
         self.activation = self._law.activation
         super().__init__(s, **options)
-
-    def describe(self, shape: Iterable[int]) -> SmoothScale:
-        """The scale of a kernel of this shape, the log-norm that its layer adds, and how it lasts.
-
-        See `FracReLU.describe`. The log-norm is that of a layer at the operating point.
-
-        Args:
-            shape: The shape of the kernel.
-
-        Returns:
-            An immutable record that prints as one line.
-
-        Raises:
-            ValueError: If the shape is unusable or the gain not finite, as when drawing.
-        """
-        known = asdict(super().describe(shape)) | {"reference": "s=2"}
-        return SmoothScale(
-            **known,
-            length_slope=self._law.length_slope,
-            gradient_factor=self._law.gradient_factor,
-        )
 
 
 def smooth_law_of(activation: Any) -> smooth.PointMass:
