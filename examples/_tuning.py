@@ -6,18 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from _quiet import silence
+import _quiet  # noqa: F401
+import keras
+import keras_tuner
+import pandas as pd
+from _digits import BATCH, console, load_digits, network
+from rich.progress import Progress
+from rich.table import Table
 
-with silence():
-    import keras
-    import keras_tuner
-    import pandas as pd
-    from _digits import BATCH, console, load_digits, network
-    from rich.progress import Progress
-    from rich.table import Table
-
-    from keras_fracinit import plots
-    from keras_fracinit.tuner import FracInitHyperModel, reference, results
+from keras_fracinit import plots
+from keras_fracinit.tuner import FracInitHyperModel, reference, results
 
 VALIDATION = 800  # of the training images; those to test on have no part in the search
 FOLDER = "search"  # in the output directory, and deleted when a search begins

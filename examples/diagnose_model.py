@@ -13,15 +13,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from _quiet import silence
+import _quiet  # noqa: F401
+import keras
+import numpy as np
+from rich.console import Console
+from sklearn.datasets import load_digits
 
-with silence():
-    import keras
-    import numpy as np
-    from rich.console import Console
-    from sklearn.datasets import load_digits
-
-    from keras_fracinit import diagnose, plots, reinitialize
+from keras_fracinit import diagnose, plots, reinitialize
 
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 

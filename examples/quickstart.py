@@ -25,42 +25,40 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from _quiet import silence
+import _quiet  # noqa: F401
+import keras
+import numpy as np
+from _digits import (
+    BATCH,
+    DEPTH,
+    LEARNING_RATE,
+    ORDER,
+    PROBE,
+    WIDTH,
+    Array,
+    Make,
+    Run,
+    check_reload,
+    collect,
+    console,
+    jobs_of,
+    load_digits,
+    make_pool,
+    make_progress,
+    mean_accuracy,
+    network,
+    print_accuracies,
+    start,
+    verdict,
+)
+from _tuning import Budget, best_values, draw_search, print_search, search, tuned
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from rich.progress import Progress
 
-with silence():
-    import keras
-    import numpy as np
-    from _digits import (
-        BATCH,
-        DEPTH,
-        LEARNING_RATE,
-        ORDER,
-        PROBE,
-        WIDTH,
-        Array,
-        Make,
-        Run,
-        check_reload,
-        collect,
-        console,
-        jobs_of,
-        load_digits,
-        make_pool,
-        make_progress,
-        mean_accuracy,
-        network,
-        print_accuracies,
-        start,
-        verdict,
-    )
-    from _tuning import Budget, best_values, draw_search, print_search, search, tuned
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-    from rich.progress import Progress
-
-    from keras_fracinit import FracLinear, FracReLU, gain, log_norm, plots
-    from keras_fracinit.estimators import s_scale
+from keras_fracinit import FracLinear, FracReLU, gain, log_norm, plots
+from keras_fracinit.estimators import s_scale
 
 SHAPES = [(784, WIDTH)] + [(WIDTH, WIDTH)] * (DEPTH - 1)  # of the hidden kernels
 

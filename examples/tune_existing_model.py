@@ -13,15 +13,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from _quiet import silence
+import _quiet  # noqa: F401
+import keras
+import keras_tuner as kt
+from keras import layers
+from sklearn.datasets import load_digits
 
-with silence():
-    import keras
-    import keras_tuner as kt
-    from keras import layers
-    from sklearn.datasets import load_digits
-
-    from keras_fracinit.tuner import FracInitHyperModel, results
+from keras_fracinit.tuner import FracInitHyperModel, results
 
 
 class MyHyperModel(kt.HyperModel):

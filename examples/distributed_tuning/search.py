@@ -15,37 +15,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# One thread for each process: small matrices gain nothing from more, and workers fill the cores.
-# All of this has to be said before the backend is imported.
-for variable in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import _quiet  # noqa: F401
+import keras
+import keras_tuner
+from rich.console import Console
+from rich.table import Table
+from sklearn.datasets import load_digits
 
-@contextmanager
-def silence() -> Iterator[None]:
-    """TensorFlow writes to the descriptor of stderr on import, whatever its log level."""
-    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 2)
-    try:
-        yield
-    finally:
-        os.dup2(stderr, 2)
-
-
-with silence():
-    import keras
-    import keras_tuner
-    from rich.console import Console
-    from rich.table import Table
-    from sklearn.datasets import load_digits
-
-    from keras_fracinit.tuner import FracInitHyperModel, results, resumable
+from keras_fracinit.tuner import FracInitHyperModel, results, resumable
 
 DEPTH, WIDTH = 12, 16
 BATCH = 64
