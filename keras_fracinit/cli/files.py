@@ -14,6 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_fracinit.utils.files import replacing
+
 _LONGEST = 1000  # characters of a message: some of Keras' hold the whole model
 
 
@@ -71,14 +73,9 @@ def check_picture(path: Path) -> None:
 @contextmanager
 def whole(option: str, path: Path, overwrite: bool) -> Iterator[Path]:
     """A file to write that takes the place of `path` only when all of it is there."""
-    target = Path(os.path.realpath(path))  # a link stays one
-    unfinished = target.with_name(f".{os.getpid()}.{target.name}")  # the suffix is the format
-    try:
+    with replacing(path) as unfinished:
         yield unfinished
         check_output(option, path, overwrite)  # it may have come up in the meantime
-        os.replace(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def load_model(path: Path, modules: Sequence[str], unsafe: bool, compile: bool) -> Any:
