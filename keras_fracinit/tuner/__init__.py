@@ -1,8 +1,8 @@
-"""The order s as a hyperparameter of KerasTuner: in a build function of your own, or in any other.
+"""Makes the order s a hyperparameter of KerasTuner, in your own build function or in any model.
 
-A search is only as good as its worst habit, and KerasTuner has some: it takes an infinite loss for
-a perfect one, ends after three diverged trials in a row, forgets all but the mean of the executions
-of a trial and never runs the default. `FracInitHyperModel` and `reference` see to that.
+By itself KerasTuner takes an infinite loss for a perfect one, ends a search after three diverged
+trials in a row, keeps only the mean over the executions of a trial and never runs the default.
+`FracInitHyperModel` and `reference` make up for that.
 """
 
 from keras_fracinit.tuner.analysis import reference, results

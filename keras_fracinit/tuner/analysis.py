@@ -23,10 +23,10 @@ REFERENCE = "reference"  # the trial of `reference`, in the results
 
 
 def results(tuner: Any) -> pd.DataFrame:
-    """All executions of a search, one row each.
+    """Reads all executions of a search into a table, one row each.
 
-    They are read from the folder of the search, so any process that shares it may ask, while the
-    search runs and after it.
+    They are read from the folder of the search, so any process that shares the folder may call
+    this, during the search and after it.
 
     Args:
         tuner: The tuner.
@@ -34,12 +34,12 @@ def results(tuner: Any) -> pd.DataFrame:
     Returns:
         A frame with the columns trial (its id; "reference" for those of `reference`), execution, a
         column for each hyperparameter (with " (hp)" after its name where that is taken), seed,
-        score (the objective, at its best epoch; where it is no number, the finite one that the
-        search was given instead), status ("completed", "diverged", "collapsed", "failed"), and of
+        score (the objective at its best epoch, or the penalty that the search was given where that
+        is not finite), status ("completed", "diverged", "collapsed", "failed"), and of
         the log-norm slope_initial and slope_final, its slope over depth in nats per layer before
         and after training, spread_initial and spread_final, its standard deviation over samples in
-        the last layer. A trial without such records, because its build failed or its hypermodel is
-        no `FracInitHyperModel`, has one row with the mean score. `attrs` holds the "objective" and
+        the last layer. A trial without such records (its build failed, or its hypermodel is no
+        `FracInitHyperModel`) has one row with the mean score. `attrs` holds the "objective" and
         its "direction".
 
     Example:
@@ -80,18 +80,18 @@ def reference(
 ) -> pd.DataFrame:
     """Trains the best trial's other hyperparameters at s = 2, with as many executions.
 
-    A search never tries the default by itself, so without this nobody knows what s was worth.
+    A search never tries the default by itself, so only this comparison shows what tuning s gained.
 
     Args:
         tuner: The tuner, after its search.
-        *fit_args: What was given to `search`.
+        *fit_args: The positional arguments that `search` was given.
         orders: The names of the hyperparameters to set to 2. Those of a `FracInitHyperModel` by
             default, and otherwise "s".
-        **fit_kwargs: What was given to `search`, by name.
+        **fit_kwargs: The named arguments that `search` was given.
 
     Returns:
-        The rows of `results` about it, where they remain; if there were some already they are
-        replaced.
+        The rows of `results` for these executions. They stay in `results`; another call replaces
+        them.
 
     Raises:
         ValueError: If no trial was completed, or the names are not among its hyperparameters.
@@ -126,7 +126,7 @@ def reference(
 
 
 def _of_trial(folder: Path) -> list[dict[str, Any]]:
-    """A trial of which there is no more than what KerasTuner keeps."""
+    """Makes the row of a trial of which only KerasTuner's own file exists."""
     path = folder / "trial.json"
     if not path.exists():
         return []

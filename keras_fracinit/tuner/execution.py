@@ -1,9 +1,9 @@
-"""One execution of a trial: what it was, what came of it, and the file that says so.
+"""Records each execution of a trial in a file: hyperparameters, seed, score, status, log-norms.
 
-KerasTuner keeps the mean over the executions of a trial; here every execution has a file of its own
-beside `trial.json`. And KerasTuner's Gaussian process reads an infinite score as 0, the best a loss
-can be, and passes over failed trials, so that it never learns where training diverges: a score that
-is no number is replaced by a finite one that is worse than all others.
+KerasTuner keeps only the mean over the executions of a trial, so every execution has a file of its
+own beside `trial.json`. KerasTuner's Gaussian process reads an infinite score as 0, the best a loss
+can be, and skips failed trials, so it never learns where training diverges. A score that is not
+finite is therefore replaced by a penalty: a finite score that is worse than all others.
 """
 
 from __future__ import annotations
@@ -36,20 +36,21 @@ _SLOPE, _VARIANCE = (
 
 @dataclass
 class Execution:
-    """What is known of one execution; the fields are columns of `results`.
+    """The record of one execution; its fields are columns of `results`.
 
     Attributes:
         trial: The id of the trial.
         execution: The number of the execution, from 0 on.
         values: The hyperparameters.
-        seed: From which the kernels were drawn.
-        score: The objective; where it is no number, what the search was told instead.
-        status: One of the words above.
-        slope_initial: Of the log-norm over depth, in nats per layer, before training.
+        seed: The seed from which the kernels were drawn.
+        score: The objective, or the penalty where that is not finite.
+        status: "completed", "diverged", "collapsed" or "failed".
+        slope_initial: The slope of the log-norm over depth, in nats per layer, before training.
         slope_final: The same after training.
-        spread_initial: The standard deviation over samples of the log-norm of the last layer.
+        spread_initial: The standard deviation over samples of the log-norm of the last layer, in
+            nats, before training.
         spread_final: The same after training.
-        message: What went wrong.
+        message: The error of a failed execution; empty for others.
     """
 
     trial: str
@@ -69,21 +70,21 @@ class Execution:
         write_whole(path, json.dumps(asdict(self), indent=1))
 
     def metrics(self) -> Logs:
-        """What KerasTuner keeps of it among the metrics of the trial."""
+        """The finite values that become metrics of the trial in KerasTuner."""
         measured = {name: getattr(self, name) for name in MOMENTS}
         values = {"diverged": float(self.status != COMPLETED), **measured}
         return {PREFIX + name: value for name, value in values.items() if math.isfinite(value)}
 
 
 class LogNormProbe:
-    """The log-norm over depth of one model on a probe; it stays nan where there is none.
+    """Measures the log-norm over depth of a model on a probe; without a probe it gives nan.
 
-    It is measured twice, so compiling it would cost more than it saves.
+    It measures twice, before and after training, so compiling would cost more than it saves.
 
     Attributes:
-        initial: Its slope in nats per layer with a kernel, and its spread over samples at the end,
-            when this was made.
-        measure: Gives the same two as they are now.
+        initial: The slope in nats per layer with a kernel, and the standard deviation over samples
+            in the last layer, both at construction.
+        measure: A function that measures the same two again.
     """
 
     def __init__(self, model: Any, probe: Any) -> None:
@@ -96,7 +97,7 @@ class LogNormProbe:
             self.measure = lambda: _slope_and_spread(measurement, measurement())
 
     def is_constant(self, model: Any) -> bool:
-        """Whether the model has the same answer for every sample of the probe."""
+        """Whether the model gives the same output for every sample of the probe."""
         if self.x is None:
             return False
         outputs = keras.tree.flatten(model.predict_on_batch(self.x))
@@ -116,7 +117,7 @@ def _slope_and_spread(measurement: Measurement, table: Any) -> tuple[float, floa
 
 
 def probe_from(data: Any, limit: int) -> Any:
-    """The first samples of the data of a training, or None if it is of no known form."""
+    """Takes the first samples of training data; None if the data has no known form."""
     try:
         return None if data is None else probe_arrays(data, limit)
     except (TypeError, ValueError):

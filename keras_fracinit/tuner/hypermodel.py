@@ -1,4 +1,4 @@
-"""The wrapper that makes the order s of any hypermodel tunable, and its search safe."""
+"""Makes the order s of any hypermodel tunable, and its search robust to divergence."""
 
 from __future__ import annotations
 
@@ -46,32 +46,31 @@ _PROBE = 64  # samples
 class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     """Makes the order s of the initialization of any hypermodel tunable.
 
-    The kernels of the dense, attention and convolution layers (depthwise and transposed ones too)
-    of the model that `inner` builds are drawn anew, with the scale that keeps the s-th moment
-    through the activation that follows each of them (before a smooth one such as tanh the scale is
-    that for what its input came through, as in `keras_fracinit.plan`), and from the distribution of
-    the initializer they had: s = 2 gives He's variance (LeCun's where no activation follows),
-    truncated where that of the user was. Dropout does not enter the scale. Kernels that have no
-    such scale (a softmax or a normalization follows, a frozen or recurrent layer, an embedding)
-    stay as they are; `report` names them, and those whose scale is another at s = 2 than it was,
-    because Keras' default is Glorot's. Everything else that `inner` does stays, its hyperparameters
-    and its `fit` included.
+    It re-initializes the kernels of the dense, attention and convolution layers (depthwise and
+    transposed ones too) of the model that `inner` builds, with the scale that keeps the s-th moment
+    through the activation that follows each of them. Before a smooth activation such as tanh the
+    scale is set by the activation that the kernel's input passed, as in `keras_fracinit.plan`. The
+    distribution is that of the kernel's own initializer, so s = 2 gives He's variance (LeCun's
+    where no activation follows), truncated where the user's was. Dropout does not enter the scale.
+    Kernels that have no such scale (before a softmax or a normalization, in a frozen or recurrent
+    layer, of an embedding) stay as they are. `report` names them, and also the kernels whose scale
+    changes at s = 2, because Keras' default is Glorot's. Everything else that `inner` does stays,
+    its hyperparameters and its `fit` included.
 
-    Every kernel has a seed of its own, and other ones in every execution, so that
-    `executions_per_trial` averages over draws.
+    Every kernel has its own seed, and a new one in every execution, so that `executions_per_trial`
+    averages over draws.
 
-    The search is made safe: an execution whose loss or objective is nan or infinite is stopped at
-    the end of that epoch, and completes with a finite score that is worse than any other (one range
-    of the known scores below the worst). Gaussian processes learn to avoid such values, no three of
-    them end the search, and `results` says that they diverged. Each execution is recorded in the
-    folder of its trial with seed, score, status, and slope over depth and spread of the log-norm
-    before and after training; the latter also are metrics of the trial, `fracinit/slope_initial`
-    and so on.
+    The search survives divergence. An execution whose loss or objective is nan or infinite is
+    stopped at the end of that epoch, and completes with a penalty: a finite score that is worse
+    than any other (by one range of the known scores). Gaussian processes learn to avoid such
+    values, three of them in a row do not end the search, and `results` reports them as diverged.
+    Each execution is recorded in the folder of its trial with seed, score, status, and slope over
+    depth and spread of the log-norm before and after training; the slopes and spreads are also
+    metrics of the trial, `fracinit/slope_initial` and so on.
 
     Args:
-        inner: A `keras_tuner.HyperModel` or a function `build(hp)`. A model of layers that were
-            built already has its weights drawn anew, so a pretrained part must be frozen or left
-            out by `groups`.
+        inner: A `keras_tuner.HyperModel` or a function `build(hp)`. Layers that are already built
+            are re-initialized too, so a pretrained part must be frozen or left out by `groups`.
         name: The name of the hyperparameter.
         low: As for `order`.
         high: As for `order`.
@@ -80,11 +79,12 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             lists of them) of names or paths of layers, such as `{"early": ["conv*"], "late":
             "dense*"}`, for one order each, named `s_early` and `s_late`; a kernel belongs to the
             first group that matches, and stays as it is if none does, so an empty mapping leaves
-            all as they are and only makes the search safe. "layer" for one order for each kernel,
-            `s_1`, `s_2` and so on in the order of the model.
-        seed: An integer for draws that repeat with the hyperparameters and the number of the
-            execution. None (default) draws afresh, as `keras.utils.set_random_seed` governs.
-        collapsed: Whether a trained model with the same answer for all samples of the probe (a dead
+            all kernels as they are and only makes the search robust. "layer" for one order for each
+            kernel, `s_1`, `s_2` and so on in the order of the model.
+        seed: An integer in [0, 2^32), for draws that depend only on it, the hyperparameters and the
+            number of the execution. None (default) draws afresh, under
+            `keras.utils.set_random_seed`.
+        collapsed: Whether a trained model with the same output for all samples of the probe (a dead
             one) counts as diverged. False by default.
         probe: The samples on which the log-norm is measured, as for `MomentLogger`. By default the
             first 64 of the validation data, or of the training data if there are none.
@@ -110,7 +110,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     >>> model = hypermodel.build(hp)
     >>> hp.values
     {'width': 8, 's': 2.0}
-    >>> hypermodel.report().ratio.round(3).tolist()  # of He and LeCun to Keras' default
+    >>> hypermodel.report().ratio.round(3).tolist()  # He or LeCun over Keras' default
     [1.732, 1.414, 1.414, 0.75]
     """
 
@@ -136,14 +136,16 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         self.inner = inner
         self.order_name: str = check_type("name", name, str)
         self._range = (low, high, step)
-        order(keras_tuner.HyperParameters(), name, *self._range)  # which checks them
+        order(keras_tuner.HyperParameters(), name, *self._range)  # checks the range
         self.groups = Groups(self.order_name, groups)
         self.seed = None if seed is None else check_integer("seed", seed, 0, 2**32 - 1)
         self.collapsed = check_type("collapsed", collapsed, bool)
         self._probe = None if probe is None else probe_arrays(probe)
         self._given = probe is not None
         self._source: Any = None  # the data from which the probe was taken
-        self._hp: Any = None  # of the last build; KerasTuner has one object for each trial
+        # Those of the last build, by which executions are counted: KerasTuner makes one object for
+        # each trial.
+        self._hp: Any = None
         self._execution, self._seed = 0, 0
 
     def declare_hyperparameters(self, hp: Any) -> None:
@@ -181,7 +183,8 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             if execution.status != COMPLETED:
                 untrained = self._untrained(hp, args, kwargs, objective)
                 changes = penalties(objective, epochs, tuner.oracle, untrained)
-                # Hyperband loads what a trial has come to, and nan is never saved as the best.
+                # Hyperband loads the checkpoint of a trial, and KerasTuner saves none while the
+                # objective is nan.
                 if not os.path.exists(checkpoint := tuner._get_checkpoint_fname(trial_id)):
                     model.save_weights(checkpoint)
             result = with_values(result, {**changes, **execution.metrics()}, objective)
@@ -189,27 +192,27 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             return result
         except Exception as error:
             execution.status, execution.message = FAILED, f"{type(error).__name__}: {error}"
-            self._hp = None  # if it is tried again, then from the first execution on
+            self._hp = None  # KerasTuner retries a trial from its first execution on
             raise
         finally:
             execution.save(folder)
 
     def orders(self, hp: Any) -> list[str]:
-        """The names of the orders among hyperparameters."""
+        """Lists the names of the hyperparameters that are orders."""
         return [name for name in hp.values if self.groups.is_order(name)]
 
     def report(self, hp: Any = None) -> pd.DataFrame:
-        """What becomes of each kernel of the model.
+        """Tabulates which kernels of the model are re-initialized, and how much that changes them.
 
         Args:
             hp: Hyperparameters to build the model with; the default ones if None.
 
         Returns:
             A frame with a row for each layer with a kernel: layer (its path), activation (the law
-            of what follows), order (the name of its hyperparameter), distribution, stddev (of a
-            weight as `inner` draws it), stddev_at_2 (at s = 2), ratio (of the latter to the
-            former), changed (whether they differ; None in a layer that is not built yet), and note:
-            why a kernel stays as it is.
+            of the activation that follows), order (the name of its hyperparameter), distribution,
+            stddev (of a weight under its own initializer), stddev_at_2 (at s = 2), ratio
+            (stddev_at_2 over stddev), changed (whether they differ; None in a layer that is not
+            built yet), and note (the reason why a kernel stays as it is).
         """
         import pandas as pd
 
@@ -247,7 +250,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
                 + ("; ".join(reasons) or "a model without kernels")
             )
         orders = [None if name is None else order(hp, name, *self._range) for name in names]
-        if seed is None:  # after `inner`, whose draws are to be those it has without us
+        if seed is None:  # drawn after `inner`, so that its own draws stay what they were
             seed = self._new_seed(hp)
         seeds = np.random.SeedSequence(seed).generate_state(len(kernels))
         for kernel, s, kernel_seed in zip(kernels, orders, seeds, strict=True):
@@ -272,12 +275,15 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         return model
 
     def _names(self, kernels: Sequence[Kernel]) -> list[str | None]:
-        """Of each kernel the name of its order; None if it stays as it is."""
+        """Gives the name of each kernel's order; None if the kernel stays as it is."""
         names = self.groups.names([kernel.path for kernel in kernels])
         return [name if kernel.law else None for kernel, name in zip(kernels, names, strict=True)]
 
     def _check_matched(self, hp: Any) -> None:
-        """By now every conditional scope has been built once, or an earlier process did it."""
+        """Refuses a group that matched no kernel so far.
+
+        Once training starts every conditional scope has been built, here or in an earlier process.
+        """
         known = {parameter.name for parameter in hp.space}
         for name, patterns in self.groups.expected().items():
             if name not in known:
@@ -290,7 +296,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     def _new_seed(self, hp: Any) -> int:
         if self.seed is None:
-            # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+            # Keras draws seeds from Python's generator, which keras.utils.set_random_seed sets.
             return random.randrange(2**32)
         key = json.dumps([self.seed, self._execution, hp.values], sort_keys=True)
         return int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
@@ -298,7 +304,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     # Training.
 
     def _plain(self) -> bool:
-        """Whether `fit` is Keras' own, which logs every metric in every epoch."""
+        """Whether `fit` is KerasTuner's own, which logs every metric in every epoch."""
         fit = getattr(type(self.inner), "fit", keras_tuner.HyperModel.fit)
         return fit is keras_tuner.HyperModel.fit
 
@@ -312,7 +318,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             return LogNormProbe(model, self._probe)
         validation, training = _data(args, kwargs)
         source = training if validation is None else validation
-        if source is not self._source:  # once, because a pipeline is advanced by it
+        if source is not self._source:  # once for each source, since taking samples advances it
             self._source, self._probe = source, probe_from(source, _PROBE)
         try:
             return LogNormProbe(model, self._probe)
@@ -336,7 +342,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
 
 def _data(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What a training validates on and what it trains on, as far as its arguments show it."""
+    """Picks validation and training data from the arguments of `fit`; None if they are absent."""
     named = dict(zip(("x", "y"), args, strict=False))
     x, y = (named.get(name, kwargs.get(name)) for name in ("x", "y"))
     return kwargs.get("validation_data"), x if y is None else (x, y)

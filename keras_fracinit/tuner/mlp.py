@@ -1,4 +1,4 @@
-"""A hypermodel of multilayer perceptrons, ready to be searched."""
+"""Provides a hypermodel of multilayer perceptrons that can be searched as it is."""
 
 from __future__ import annotations
 
@@ -17,24 +17,27 @@ _LARGEST = 2**31 - 1
 
 
 class FracMLP(FracInitHyperModel):
-    """A hypermodel of multilayer perceptrons for tabular and flattened data, ready to be searched.
+    """Searches multilayer perceptrons for tabular and flattened data, as they are.
 
-    `depth` hidden layers of `width` units with the same activation and a dense output layer, under
-    plain Keras; depth, width, activation, the order s of all layers and the learning rate are
+    A model has `depth` hidden layers of `width` units with the same activation, and a dense output
+    layer. Depth, width, activation, the order s of all layers ("s") and the learning rate are
     hyperparameters of these names. The kernels are drawn from normal distributions. Inputs of any
     shape are flattened.
 
     Args:
-        units: The number of outputs.
+        units: The number of outputs, at least 1.
         loss: A loss, as for `keras.Model.compile`.
         metrics: Names of metrics, as for `keras.Model.compile`.
-        depth: The number of hidden layers, or its range `(low, high)`.
-        width: The number of units of each, or its range, sampled by its logarithm.
-        activation: A name that `keras_fracinit.initializer_for` knows, or several to choose from.
-        learning_rate: A number, or its range, sampled by its logarithm.
-        optimizer: The name of an optimizer.
-        output_activation: The name of the activation after the last layer. None by default: the
-            outputs are logits, of which the loss has to know.
+        depth: The number of hidden layers, or its range `(low, high)`. Defaults to (2, 20).
+        width: The number of units of each, or its range, sampled by its logarithm. Defaults to
+            (16, 256).
+        activation: A name that `keras_fracinit.initializer_for` accepts, or several to choose from.
+            Defaults to ("relu", "leaky_relu").
+        learning_rate: A positive number, or its range, sampled by its logarithm. Defaults to
+            (1e-4, 1e-1).
+        optimizer: The name of an optimizer. Defaults to "adam".
+        output_activation: The name of the activation after the last layer. None (default) gives
+            logits, so the loss must expect logits.
         **options: Further arguments of `FracInitHyperModel`, by name.
 
     Raises:
@@ -73,7 +76,7 @@ class FracMLP(FracInitHyperModel):
         several = [activation] if isinstance(activation, str) else activation
         names = [check_type("activation", a, str) for a in check_several("activation", several)]
         for name in names:
-            law_of(name)  # which knows it, or says so
+            law_of(name)  # raises for a name without a law
         optimizers.get(check_type("optimizer", optimizer, str))
 
         def build(hp: Any) -> keras.Model:
@@ -99,7 +102,7 @@ def _check_positive(name: str, value: Any) -> float:
 
 
 def _range(name: str, value: Any, check: Callable[..., Any]) -> tuple[Any, Any]:
-    """A number, or the two ends of a range."""
+    """Checks a number or a pair, and gives both ends of the range."""
     ends = list(value) if isinstance(value, Sequence) else [value, value]
     if len(ends) != 2:
         raise ValueError(f"`{name}` must be a number or a pair. Received: {name}={value}")
@@ -115,6 +118,6 @@ def _choose(parameter: Callable[..., Any], name: str, ends: tuple[Any, Any], **o
 
 
 def _dense(units: int, activation: str | None) -> keras.layers.Layer:
-    """Scaled for the case that no law is known for what follows; otherwise it is drawn anew."""
+    """Makes a layer with LeCun's scale, which stays only where no law is known for `activation`."""
     lecun = keras.initializers.VarianceScaling(1.0, "fan_in", "untruncated_normal")
     return keras.layers.Dense(units, activation, kernel_initializer=lecun)

@@ -1,9 +1,9 @@
-"""A search that goes on after it was killed, at whatever moment, with all that it knew.
+"""Lets a search continue after its process was killed at any moment, without losing a trial.
 
 KerasTuner can continue a search, but not always. It finds its folder only once a first trial has
-ended; it empties a file before it writes it again; what a trial has come to and what is known of
-all trials are two files, written one after the other, the second of which takes a trial that has
-ended for a running one; and `GridSearch` does not write where in the grid it is.
+ended. It empties a file before it writes it again. The state of one trial and the state of all
+trials are two files, written one after the other, and the second lists a trial that has just ended
+as running. `GridSearch` does not save its position in the grid.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _JOURNAL = "journal.json"
 
 
 def resumable(tuner: Any) -> Any:
-    """Makes a search go on from what earlier processes, killed at any moment, have done of it.
+    """Makes a search continue the work of earlier processes, even if they were killed.
 
-    To be called before `search`, each time the script runs, on a tuner made with `overwrite=False`.
-    Trials that ended stay as they are; those that were running are run again from their beginning,
-    with the same hyperparameters; then the search goes on. Whether it was begun by one process or
-    by several does not matter. What changes together is written as a whole from then on.
+    Call it before `search`, each time the script runs, on a tuner made with `overwrite=False`.
+    Trials that ended stay as they are; trials that were running start again with the same
+    hyperparameters; then the search continues. One process or several may have begun it. From then
+    on, files that belong together are written as a whole.
 
     Args:
         tuner: A `keras_tuner.Tuner` of any kind, whose folder is on a local or shared disk.
 
     Returns:
-        The tuner.
+        The same tuner.
 
     Raises:
         TypeError: If `tuner` is no tuner.
@@ -56,7 +56,8 @@ def resumable(tuner: Any) -> Any:
     """
     check_type("tuner", tuner, keras_tuner.engine.base_tuner.BaseTuner)
     oracle, folder = tuner.oracle, Path(tuner.project_dir)
-    chief = isinstance(oracle, keras_tuner.Oracle)  # or alone; a worker has a proxy
+    # A worker of a distributed search has a proxy of the chief's oracle.
+    chief = isinstance(oracle, keras_tuner.Oracle)
     if chief:
         _recover(oracle, folder)
         _write_as_a_whole(oracle, folder)
@@ -72,16 +73,17 @@ def resumable(tuner: Any) -> Any:
 
 
 def _write_as_a_whole(oracle: Any, folder: Path) -> None:
-    """Replaces the two methods with which it writes its files."""
+    """Replaces the two methods with which an oracle writes its files."""
     pending: dict[str, str] = {}
 
     def save_trial(trial: Any) -> None:
-        """Until the oracle, which has to agree with it, is saved too: that follows."""
+        """Holds the trial back until the oracle, which must agree with it, is saved too."""
         pending[f"trial_{trial.trial_id}/trial.json"] = json.dumps(trial.get_state())
 
     def save() -> None:
         state, trials = oracle.get_state(), oracle.trials
-        # One that has ended leaves them only after it was saved, and would be run once more.
+        # The oracle drops a trial that has ended from these only after saving, so a process that
+        # continues would run it once more.
         state["ongoing_trials"] = {
             tuner: trial
             for tuner, trial in state["ongoing_trials"].items()
@@ -96,7 +98,7 @@ def _write_as_a_whole(oracle: Any, folder: Path) -> None:
 
 
 def _replay(folder: Path) -> None:
-    """Carries out what the journal says; as often as need be, for it may be killed too."""
+    """Writes the files that the journal holds. A killed replay is simply repeated."""
     journal = folder / _JOURNAL
     for name, text in json.loads(journal.read_text()).items():
         path = folder / name
@@ -115,7 +117,7 @@ def _recover(oracle: Any, folder: Path) -> None:
 
 
 def _order_grid(oracle: Any) -> None:
-    """The trials in the order of the grid; each will be asked for its next one once more."""
+    """Restores the order of the grid, and has the oracle look for the successor of every trial."""
 
     def compare(first: str, second: str) -> int:
         values = (oracle.trials[trial].hyperparameters.values for trial in (first, second))

@@ -1,4 +1,4 @@
-"""Reads the scores of an execution, and replaces those that are no numbers."""
+"""Reads the scores of an execution, and replaces those that are not finite by a penalty."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ Logs = dict[str, float]
 COMPLETED, DIVERGED, COLLAPSED, FAILED = "completed", "diverged", "collapsed", "failed"
 
 
-PREFIX = "fracinit/"  # of what is added to the metrics of KerasTuner
+PREFIX = "fracinit/"  # of the metrics that this package adds to a trial
 
 
-_FAR = 1e9  # a bad score where nothing at all is known of what is good
+_FAR = 1e9  # the penalty where no finite score is known
 
 
-_ALL = 10**6  # trials
+_ALL = 10**6  # more trials than any search has
 
 
 class Guard(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends a training that has diverged, and a search whose objective is never logged."""
+    """Stops a training that has diverged, and a search whose objective is never logged."""
 
     def __init__(self, objective: Any, must_log: bool) -> None:
         super().__init__()
@@ -41,11 +41,12 @@ class Guard(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def components(objective: Any) -> list[Any]:
-    """The objectives of which it is the sum."""
+    """Splits an objective into the objectives that it sums."""
     return list(getattr(objective, "objectives", [objective]))
 
 
 def check_logged(objective: Any, logs: Mapping[str, float]) -> None:
+    """Raises unless the logs of an epoch hold every part of the objective."""
     missing = [part.name for part in components(objective) if part.name not in logs]
     if missing:
         raise keras_tuner.errors.FatalValueError(
@@ -56,12 +57,13 @@ def check_logged(objective: Any, logs: Mapping[str, float]) -> None:
 
 
 def is_finite(logs: Mapping[str, float], objective: Any) -> bool:
+    """Whether the losses and the objective are finite, as far as they are logged."""
     names = {"loss", "val_loss", *(part.name for part in components(objective))}
     return all(math.isfinite(logs[name]) for name in names if name in logs)
 
 
 def epochs_of(result: Any, objective: Any) -> list[Logs]:
-    """What `HyperModel.fit` may return, as the logs of each epoch."""
+    """Converts any result that `HyperModel.fit` may return to the logs of each epoch."""
     if isinstance(result, keras.callbacks.History):
         names = list(result.history)
         rows = zip(*result.history.values(), strict=True)
@@ -70,11 +72,11 @@ def epochs_of(result: Any, objective: Any) -> list[Logs]:
         return [dict(result)]
     if isinstance(result, int | float | np.floating):
         return [{objective.name: float(result)}]
-    return []  # which KerasTuner refuses in its own words
+    return []  # KerasTuner refuses the result with its own message
 
 
 def score_of(epochs: list[Logs], objective: Any) -> float:
-    """The best epoch, as KerasTuner takes it; nan if there is none."""
+    """Gives the objective at its best epoch, as KerasTuner does; nan if no epoch has a number."""
     values = [objective.get_value(logs) for logs in epochs if objective.has_value(logs)]
     numbers = [float(value) for value in values if not math.isnan(value)]
     choose = max if objective.direction == "max" else min
@@ -82,7 +84,7 @@ def score_of(epochs: list[Logs], objective: Any) -> float:
 
 
 def with_values(result: Any, values: Logs, objective: Any) -> Any:
-    """The result of a fit with some of its values replaced and others added."""
+    """Copies the result of a fit, with values replaced or added."""
     if isinstance(result, keras.callbacks.History):
         changed = copy.copy(result)
         length = len(next(iter(result.history.values()), []))
@@ -95,11 +97,12 @@ def with_values(result: Any, values: Logs, objective: Any) -> Any:
 def penalties(
     objective: Any, epochs: list[Logs], oracle: Any, untrained: Mapping[str, float]
 ) -> Logs:
-    """A score for an execution that has none: worse than every one that is known, yet not by far.
+    """Computes the penalty of a diverged execution: worse than every known score, but not by far.
 
-    One range of the known scores below the worst of them, so that a Gaussian process still sees how
-    the others differ. Known are the healthy trials of the search, what this execution itself had
-    reached, and the untrained network, so that a trial which has learned nothing is no worse.
+    It is worse than the worst known score by one range of the known scores, so that a Gaussian
+    process still resolves the differences between the others. Known are the scores of the healthy
+    trials of the search, those that this execution reached before it diverged, and that of the
+    untrained network, so that a trial that learned nothing still scores better.
     """
     trials = [
         trial
@@ -120,7 +123,7 @@ def penalties(
 
 
 def evaluate(model: Any, training: Any, validation: Any, objective: Any) -> Logs:
-    """The metrics of a model on the data that the objective is about, in any form Keras takes."""
+    """Evaluates a model on the data that the objective uses, in any form Keras takes."""
     names = [part.name for part in components(objective)]
     logs: Logs = {}
     for prefix, data in (("val_", validation), ("", training)):

@@ -1,4 +1,4 @@
-"""The order s as a hyperparameter of KerasTuner: one, or one for each group of layers."""
+"""Declares the order s as a hyperparameter of KerasTuner: one, or one for each group of layers."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ def order(
     step: float | None = None,
     default: float = 2.0,
 ) -> float | None:
-    """The order s of an initializer, as a hyperparameter.
+    """Declares the order s of an initializer as a hyperparameter.
 
     Args:
         hp: The `HyperParameters` of a build function.
-        name: The name of the hyperparameter.
-        low: The smallest order, in [0, 2]. Where ReLU or dropout may silence a whole layer (fewer
-            than about 16 units), a small s above 0 needs enormous weights: 0.5 is low enough there.
-        high: The largest order, in [low, 2].
-        step: The distance of the values to choose from; any value by default.
-        default: The order outside of a search. 2 (default) is He or LeCun initialization; it need
-            not lie between `low` and `high`.
+        name: The name of the hyperparameter. Defaults to "s".
+        low: The smallest order, in [0, 2]. Defaults to 0. Where ReLU or dropout may silence a whole
+            layer (fewer than about 16 units), a small s above 0 needs enormous weights: 0.5 is low
+            enough there.
+        high: The largest order, in [low, 2]. Defaults to 2.
+        step: The distance between the values to choose from, positive. None (default) allows any
+            value.
+        default: The order outside of a search, in [0, 2]. 2 (default) is He or LeCun
+            initialization; it need not lie between `low` and `high`.
 
     Returns:
-        The order as a float, or None in a `conditional_scope` that is not active, as everywhere in
-        KerasTuner.
+        The order as a float, or None in a `conditional_scope` that is not active, as for every
+        hyperparameter of KerasTuner.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -65,7 +67,7 @@ def order(
             f"`name` must not be that of another hyperparameter. Received: name={name!r}, which "
             f"has the value {value!r}; an order lies in [0, 2]"
         )
-    return min(float(value), 2.0)  # many steps may add up to a rounding error more
+    return min(float(value), 2.0)  # a sum of many steps may exceed 2 by rounding
 
 
 def frac_initializer(
@@ -78,7 +80,7 @@ def frac_initializer(
     default: float = 2.0,
     **options: Any,
 ) -> Any:
-    """The initializer for an activation, with its order s as a hyperparameter.
+    """Makes the initializer for an activation, with its order s as a hyperparameter.
 
     Args:
         hp: The `HyperParameters` of a build function.
@@ -91,8 +93,8 @@ def frac_initializer(
         **options: Further arguments of the initializer, as for `FracReLU`.
 
     Returns:
-        What `initializer_for` returns, for many layers to share, or None in a `conditional_scope`
-        that is not active.
+        The initializer that `initializer_for` returns, which many layers may share, or None in a
+        `conditional_scope` that is not active.
 
     Raises:
         TypeError: As `order` does.
@@ -112,10 +114,10 @@ def frac_initializer(
 
 
 class Groups:
-    """Which hyperparameter is the order of a kernel.
+    """Assigns to each kernel the hyperparameter that is its order.
 
     Args:
-        name: The name of the order, or what the names of all orders begin with.
+        name: The name of the order, or the prefix of the names of all orders.
         groups: As for `FracInitHyperModel`.
 
     Raises:
@@ -128,7 +130,7 @@ class Groups:
         self.groups: dict[str, tuple[str, ...]] | str | None = _check_groups(groups)
 
     def names(self, paths: Sequence[str]) -> list[str | None]:
-        """Of each kernel, in the order of the model; None if it is in no group."""
+        """Names the order of each kernel, in the order of the model; None if it is in no group."""
         if self.groups is None:
             return [self.name for _ in paths]
         if isinstance(self.groups, str):
@@ -143,7 +145,7 @@ class Groups:
         return name in (self.expected() if self.groups is not None else {self.name})
 
     def expected(self) -> dict[str, tuple[str, ...]]:
-        """The orders of the groups, and the patterns of the layers they are for."""
+        """Maps the order of each group to the patterns of its layers."""
         named = self.groups if isinstance(self.groups, dict) else {}
         return {f"{self.name}_{group}": patterns for group, patterns in named.items()}
 
