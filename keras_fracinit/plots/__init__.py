@@ -1,13 +1,13 @@
-"""Pictures of a history (heat maps of layers x steps, profiles against depth), of a search, and of
-a diagnosis.
+"""Draws a history (heat maps of layers x steps, profiles against depth), a search or a diagnosis.
 
-A history is the frame `MomentLogger.history`, or what `pandas.read_csv` makes of its file. Of rows
-that give the same number twice the last counts; rows without a layer are left out. Nothing here is
-global: no pyplot, no rcParams. The figure of the axes that are returned is `ax.figure`.
+A history is the frame `MomentLogger.history`, or the frame that `pandas.read_csv` makes of its
+file. If a row occurs twice, the last one is used; rows without a layer are left out. No global
+state is used: no pyplot, no rcParams. The figure of returned axes is `ax.figure`.
 """
 
 from keras_fracinit.plots.diagnosis_figure import diagnosis
-from keras_fracinit.plots.history import compare, heatmap, profile
+from keras_fracinit.plots.history import heatmap, profile
+from keras_fracinit.plots.runs import compare
 from keras_fracinit.plots.search import score_by_order
 
 __all__ = [

@@ -17,23 +17,24 @@ from keras_fracinit.utils.validation import check_type
 _RIGHT = "#009E73"  # the green of Okabe and Ito
 
 
-_LEAST = 1e-4  # of 1 - cosine that is drawn
+_LEAST = 1e-4  # the smallest 1 - cosine that is drawn
 
 
 _HOLLOW: dict[str, Any] = {"markersize": 5.0, "markerfacecolor": "white"}
 
 
-_LETTERS = 110  # in a line of the title
+_LETTERS = 110  # the length of a line of the title
 
 
 def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
+    """Draws sizes above cosines, with the verdicts as title."""
     figure = Figure(figsize=(8.0, 5.6), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     colour = _RIGHT if diagnosis.healthy else THEIRS
     lines = [textwrap.fill(verdict, _LETTERS) for verdict in diagnosis.verdicts]
     upper.set_title("\n".join(lines), fontsize="small", color=colour, loc="left", parse_math=False)
     layers = diagnosis.layers
-    # Where theory does not follow; a softmax makes all inputs alike.
+    # Theory does not follow there: a softmax, for one, makes all inputs alike.
     beyond = [i for i, layer in enumerate(layers) if layer.kind and not layer.law]
     _draw_sizes(upper, layers, beyond, colour)
     _draw_cosines(lower, layers, beyond, colour)
@@ -47,7 +48,10 @@ def draw_diagnosis(diagnosis: Diagnosis) -> Figure:
 def _draw_sizes(
     axes: Axes, layers: tuple[LayerDiagnosis, ...], beyond: list[int], colour: str
 ) -> None:
-    """Of each output the size; of each walk the band, and what theory gives the weights."""
+    """Draws the size of each output, and for each walk the band and the prediction of theory.
+
+    A walk is a stretch of layers over which theory follows the size of the signal.
+    """
     axes.set_yscale("log")
     for walk in sorted({layer.walk for layer in layers} - {0}):
         places = [i for i, layer in enumerate(layers) if layer.walk == walk]
@@ -80,6 +84,7 @@ def _draw_sizes(
 def _draw_cosines(
     axes: Axes, layers: tuple[LayerDiagnosis, ...], beyond: list[int], colour: str
 ) -> None:
+    """Draws one minus the mean cosine between inputs, with the region of collapse shaded."""
     axes.set_yscale("log")
     distance = 1.0 - np.array([layer.cosine for layer in layers])
     distance = np.maximum(distance, _LEAST)
@@ -93,21 +98,22 @@ def _draw_cosines(
 
 
 def diagnosis(diagnosis: Diagnosis) -> Figure:
-    """The size of the signal through a network, and how alike its inputs become.
+    """Draws the size of the signal through a network, and how similar its inputs become.
 
-    Above, on a logarithmic scale, the size of each output. Where theory follows, the band of one
-    draw is grey and what it expects of these weights dotted. Below, one minus the mean cosine
-    between inputs; in the shaded part they are parallel, and what follows cannot tell them apart.
-    The verdicts are the title: green if the network is healthy, else vermilion.
+    The upper part has the size of each output, on a logarithmic scale. Where theory follows, the
+    band of one draw of the weights is grey and the size expected for these weights is dotted. The
+    lower part has one minus the mean cosine between inputs; in the shaded region they are parallel,
+    and later layers cannot tell them apart. The verdicts are the title: green if the network is
+    healthy, else vermilion.
 
     Args:
-        diagnosis: What `keras_fracinit.diagnose` returns.
+        diagnosis: The record that `keras_fracinit.diagnose` returns.
 
     Returns:
         A figure of its own; `figure.savefig("diagnosis.png")` keeps it.
 
     Raises:
-        TypeError: If `diagnosis` is none.
+        TypeError: If `diagnosis` is not a `Diagnosis`.
 
     Example:
 

@@ -1,10 +1,10 @@
-"""Draws a recorded history: heat maps of layers x steps, profiles against depth, several runs."""
+"""Draws one recorded history: as a heat map of layers x steps, or as profiles against depth."""
 
 from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import matplotlib
@@ -33,7 +33,7 @@ _LABELS = {
 _LONGEST = 24  # characters in the label of a layer
 
 
-NOT_POSITIVE, NOT_FINITE = "≤ 0", "nan or infinite"  # what has no place on a scale
+NOT_POSITIVE, NOT_FINITE = "≤ 0", "nan or infinite"  # why a value cannot be drawn
 
 
 class Table(NamedTuple):
@@ -45,7 +45,7 @@ class Table(NamedTuple):
     steps: list[int]
     value: Any  # masked where it cannot be drawn
     stderr: Any
-    lost: dict[str, Any]  # the recorded cells of each kind that cannot be drawn
+    lost: dict[str, Any]  # for each reason, the recorded cells that it keeps from being drawn
 
     @property
     def log(self) -> bool:
@@ -53,6 +53,7 @@ class Table(NamedTuple):
 
 
 def select(history: Any, statistic: str, order: float, quantity: str) -> Table:
+    """Selects one statistic of a history; the arguments are those of `heatmap`."""
     if not isinstance(history, pd.DataFrame):
         raise TypeError(f"`history` must be a DataFrame. Received: history={type(history)}")
     if not {*COLUMNS} <= {*history.columns}:
@@ -71,7 +72,7 @@ def select(history: Any, statistic: str, order: float, quantity: str) -> Table:
             raise ValueError(f"`order` must be one of {options}. Received: {order=}")
         rows, label = rows[close], f"{label} (s = {order:g})"
     last = rows.drop_duplicates(["step", "layer", "call"], keep="last").assign(recorded=1.0)
-    # Depth is the order of the fullest step, and of first rows, whichever of them count.
+    # Layers stand in the order of the step with most rows, then in that of their first rows.
     ordered = pd.concat([rows[rows["step"] == last["step"].mode()[0]], rows])
     layers = pd.MultiIndex.from_frame(ordered[["layer", "call"]].drop_duplicates())
     wide = last.pivot(index=["layer", "call"], columns="step").reindex(layers)
@@ -85,7 +86,7 @@ def select(history: Any, statistic: str, order: float, quantity: str) -> Table:
 
 
 def _names(layers: list[tuple[str, int]]) -> list[str]:
-    """Without the path that all share, with "#call" where there are several, and not too long."""
+    """Labels layers by their paths, without the part that all share, with "#call" if repeated."""
     paths = [path.split("/") for path, _ in layers]
     levels = zip(*(path[:-1] for path in paths), strict=False)
     shared = len(list(itertools.takewhile(lambda level: len({*level}) == 1, levels)))
@@ -97,7 +98,7 @@ def _names(layers: list[tuple[str, int]]) -> list[str]:
 
 
 def _shorten(parts: list[str], room: int) -> str:
-    """An ellipsis inside the longest parts: Keras tells layers apart by the ends of parts."""
+    """Shortens the longest parts in their middle, since Keras numbers layers at the ends."""
     sizes = [len(part) for part in parts]
     while sum(sizes) + len(sizes) - 1 > room and max(sizes) > 3:
         sizes[sizes.index(max(sizes))] -= 1
@@ -109,6 +110,7 @@ def _shorten(parts: list[str], room: int) -> str:
 
 
 def check_steps(steps: Any, recorded: list[int]) -> list[int]:
+    """Checks that steps were recorded; None stands for the first and the last."""
     wanted = np.atleast_1d([recorded[0], recorded[-1]] if steps is None else steps)
     chosen = [check_integer("steps", step, -sys.maxsize, sys.maxsize) for step in wanted]
     if not chosen:
@@ -121,7 +123,7 @@ def check_steps(steps: Any, recorded: list[int]) -> list[int]:
 
 
 def band_of(theory: Any, start: Any, table: Table) -> Any:
-    """The scale of the typical network, and the ends of the band, from depth 0 on."""
+    """Computes the scale of the typical network and the ends of the band, from depth 0 on."""
     if theory is None:
         return None
     if not table.log:
@@ -147,10 +149,10 @@ def band_of(theory: Any, start: Any, table: Table) -> Any:
 _COLOURS = "viridis"
 
 
-_LINE, _DIGIT = 12.0, 5.5  # points that a small tick label takes, down and across
+_LINE, _DIGIT = 12.0, 5.5  # height of a small tick label and width of its digits, in points
 
 
-# What has no colour is hatched, for no grey differs from every colour to every eye.
+# Cells without a colour are hatched: no grey is distinct from every colour for every eye.
 _HATCHED: dict[str, tuple[str, dict[str, Any]]] = {
     NOT_POSITIVE: ("white", {"hatch": "....", "edgecolor": "0.2", "linewidth": 0.0}),
     NOT_FINITE: ("0.82", {"hatch": "////", "edgecolor": "0.4", "linewidth": 0.0}),
@@ -158,7 +160,7 @@ _HATCHED: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def norm_of(tables: Iterable[Table], limits: Any = None) -> Normalize | None:
-    """From `limits`, or from all that can be drawn; None if nothing can."""
+    """Maps values to colours, between `limits` or over all drawn values; None if there are none."""
     log = all(table.log for table in tables)
     values = np.concatenate([table.value.compressed() for table in tables])
     kind = LogNorm if log else Normalize
@@ -174,6 +176,7 @@ def norm_of(tables: Iterable[Table], limits: Any = None) -> Normalize | None:
 
 
 def draw_map(axes: Axes, table: Table, norm: Normalize | None) -> Any:
+    """Draws a heat map with hatched cells, their key, and as many tick labels as fit."""
     x, y = (np.arange(count + 1) - 0.5 for count in (len(table.steps), len(table.names)))
     mesh = axes.pcolormesh(x, y, table.value, norm=norm, cmap=_COLOURS)
     keys = []
@@ -183,7 +186,7 @@ def draw_map(axes: Axes, table: Table, norm: Normalize | None) -> Any:
             one = np.ma.masked_where(~cells, cells)
             axes.pcolor(x, y, one, cmap=ListedColormap([face]), antialiased=False, **style)
             keys.append(Patch(facecolor=face, label=kind, **style))
-    if keys:  # below the axes, where no cell is
+    if keys:  # the key stands below the axes, where it hides no cell
         place: dict[str, Any] = {"bbox_to_anchor": (1.0, 0.0), "borderaxespad": 2.0}
         axes.legend(handles=keys, loc="upper right", ncols=2, **place, **LEGEND)
     box, inch = axes.get_window_extent(), axes.figure.dpi / 72.0
@@ -200,6 +203,7 @@ def draw_map(axes: Axes, table: Table, norm: Normalize | None) -> Any:
 
 
 def add_colorbar(mesh: Any, table: Table, axes: Any) -> None:
+    """Adds a colorbar, with arrows at the ends that values exceed."""
     low, high, drawn = mesh.norm.vmin, mesh.norm.vmax, mesh.get_array().compressed()
     beyond = int((drawn < low).any()) + 2 * int((drawn > high).any())
     options = {"ticks": log_ticks(low, high), "format": "{x:g}"} if table.log else {}
@@ -208,6 +212,7 @@ def add_colorbar(mesh: Any, table: Table, axes: Any) -> None:
 
 
 def draw_profile(axes: Axes, table: Table, steps: list[int], band: Any) -> None:
+    """Draws one line against depth for each step, and the band of the theory if there is one."""
     axes.set_yscale("log" if table.log else "linear")
     depth = np.arange(1, len(table.names) + 1)
     handles: list[Any] = []
@@ -238,28 +243,8 @@ def draw_profile(axes: Axes, table: Table, steps: list[int], band: Any) -> None:
     _add_legend(axes, handles, [handle.get_label() for handle in handles])
 
 
-def draw_runs(tables: dict[str, Table], profiles: list[Any], title: str) -> Figure:
-    height, norm = max(map(height_of, tables.values())), norm_of(tables.values())
-    figure = Figure(figsize=(1.0 + 5.0 * len(tables), 4.0 + height), layout="constrained")
-    upper, lower = figure.subplots(2, len(tables), height_ratios=(height, 4.0))
-    figure.suptitle(title)
-    first = next(iter(tables.values()))
-    for place, (name, table) in enumerate(tables.items()):
-        mesh = draw_map(upper[place], table, norm)
-        upper[place].set_title(name, parse_math=False)
-        if place:
-            upper[place].tick_params(labelleft=any(t.names != first.names for t in tables.values()))
-            lower[place].tick_params(labelleft=False)
-            lower[place].sharey(lower[0])
-        draw_profile(lower[place], table, *profiles[place])
-    lower[0].set_ylabel(first.label)
-    if norm:
-        add_colorbar(mesh, first, list(upper))
-    return figure
-
-
 def height_of(table: Table) -> float:
-    """Of a heat map, in inches."""
+    """Computes the height of a heat map in inches."""
     return min(max(1.2 + 0.2 * len(table.names), 2.8), 8.0)
 
 
@@ -272,22 +257,28 @@ def heatmap(
     limits: tuple[float, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Every layer (the first at the top) at every recorded step, logarithmic for "s_scale".
+    """Draws every layer (the first at the top) at every recorded step as a heat map.
 
-    Cells that have no colour, because they are nan, infinite or (if logarithmic) not positive, are
-    hatched, with a key below; cells that were not recorded are blank.
+    Colours are logarithmic for "s_scale". Values without a colour, because they are nan, infinite
+    or (if logarithmic) not positive, are hatched, with a key below; cells that were not recorded
+    are blank.
 
     Args:
-        history: The frame, see above.
-        statistic: One of those that the frame holds for `quantity`.
-        order: The order s, where the statistic has one; ignored elsewhere.
-        quantity: One of those that the frame holds.
-        limits: The values (low, high) at the ends of the colours. Defaults to those drawn.
+        history: The frame `MomentLogger.history`, or one read from its file.
+        statistic: A statistic that the frame holds for `quantity`. Defaults to "s_scale".
+        order: The order s of a statistic that has one; ignored for the others. Defaults to 1.
+        quantity: A quantity that the frame holds. Defaults to "activations".
+        limits: The values (low, high) at the ends of the colours, in the unit of the statistic.
+            Defaults to the extremes of the drawn values.
         ax: The axes to draw on, and to return. Defaults to new ones in a figure of their own.
+
+    Returns:
+        The axes.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If the frame does not hold what is asked for, or `limits` are out of order.
+        ValueError: If the frame lacks the statistic, order or quantity, or `limits` are out of
+            order.
 
     Example:
 
@@ -318,16 +309,21 @@ def profile(
     start: float | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """One line against depth for each step, with two standard errors either way.
+    """Draws a statistic against depth, one line for each step, with two standard errors either way.
 
-    The theory of fresh networks: `start * exp(sum of means)` is the typical one, and 95% of them
-    lie within `exp(+- 2 sqrt(sum of variances))` times that, the sums over the layers passed.
+    With `theory` it also draws the band of freshly initialized networks. A typical network has the
+    scale `start * exp(sum of means)`, and 95% of networks lie within `exp(+- 2 sqrt(sum of
+    variances))` times that, with sums over the layers passed.
 
     Args:
         history, statistic, order, quantity, ax: As for `heatmap`.
         steps: Recorded steps. Defaults to the first and the last.
-        theory: What `initializer.describe(shape)` returns, for each row of depth.
-        start: The scale of the input, positive: that of the theory at depth 0.
+        theory: The record that `initializer.describe(shape)` returns, for each row of depth.
+        start: The scale of the input, positive: the value of the theory at depth 0. Required with
+            `theory`.
+
+    Returns:
+        The axes.
 
     Raises:
         TypeError, ValueError: As for `heatmap`; if a step was not recorded; if the theory is of
@@ -347,51 +343,3 @@ def profile(
     draw_profile(axes, table, chosen, band)
     axes.set(title=quantity, ylabel=table.label)
     return axes
-
-
-def compare(
-    runs: Mapping[str, pd.DataFrame],
-    statistic: str = "s_scale",
-    order: float = 1.0,
-    *,
-    quantity: str = "activations",
-    steps: Sequence[int] | None = None,
-    theory: Mapping[str, Sequence[Any]] | None = None,
-    start: float | None = None,
-) -> Figure:
-    """The heat maps of several runs in the same colours, above their profiles on the same axis.
-
-    Args:
-        runs: Two or more histories by name.
-        statistic, order, quantity, steps, start: As for `profile`, the same for all runs.
-        theory: As for `profile`, by name, for all runs or some.
-
-    Raises:
-        TypeError, ValueError: As for `profile`, with a note that names the run.
-
-    Example:
-
-    >>> from keras_fracinit.callbacks import COLUMNS
-    >>> row = (0, 0, "net/dense", 0, "activations", "s_scale", 1.0, 0.9, 0.01)
-    >>> history = pd.DataFrame([row], columns=COLUMNS)
-    >>> figure = compare({"He": history, "s = 1": history})
-    >>> [ax.get_title() for ax in figure.axes[:2]]
-    ['He', 's = 1']
-    """
-    if not isinstance(runs, Mapping):
-        raise TypeError(f"`runs` must be a dict of histories. Received: runs={type(runs)}")
-    if len(runs) < 2:
-        raise ValueError(f"`runs` must hold two or more. Received: runs={list(runs)}")
-    if theory is not None and (not isinstance(theory, Mapping) or not {*theory} <= {*runs}):
-        rule = f"`theory` must be a dict by names of the runs {list(runs)}"
-        raise ValueError(f"{rule}. Received: {theory=}")
-    tables, profiles = {}, []
-    for name, history in runs.items():
-        try:
-            tables[name] = table = select(history, statistic, order, quantity)
-            band = band_of((theory or {}).get(name), start, table)
-            profiles.append((check_steps(steps, table.steps), band))
-        except (TypeError, ValueError) as error:
-            error.add_note(f"In the run {name!r}.")
-            raise
-    return draw_runs(tables, profiles, quantity)

@@ -17,7 +17,7 @@ from keras_fracinit.utils.validation import check_choice
 _STATUSES = ("completed", "diverged", "collapsed", "failed")
 
 
-# The columns of the results of a search that are no hyperparameters.
+# The columns of a table of results that are not hyperparameters.
 _OUTCOMES = ("score", "status", "slope_initial", "slope_final", "spread_initial", "spread_final")
 
 
@@ -27,24 +27,25 @@ _RESULTS = ("trial", "execution", "seed", *_OUTCOMES)
 class Search(NamedTuple):
     """The executions of a search, as frames with the columns trial, order, score, status."""
 
-    score: str  # its name
-    rising: bool  # the score gets worse upwards
+    score: str  # the name of the objective
+    rising: bool  # whether a higher score is a worse one
     completed: pd.DataFrame
-    medians: pd.DataFrame  # of the completed ones of each trial, nan where there are none
-    reference: pd.DataFrame  # the completed ones of the reference
-    lost: pd.DataFrame  # the others, with their legend
+    medians: pd.DataFrame  # over the completed executions of each trial; nan if there are none
+    reference: pd.DataFrame  # the completed executions of the reference
+    lost: pd.DataFrame  # the executions that did not complete, with their legend
 
 
 def search_of(results: Any, order: Any) -> Search:
+    """Sorts the executions in a table of results; the arguments are those of `score_by_order`."""
     rows, attrs = _check_results(results, order), results.attrs
     done, theirs = rows["status"] == "completed", rows["trial"] == "reference"
-    # A file does not tell the direction, but the penalties do.
+    # A file has no direction, but penalties are worse than scores.
     guess = "min" if rows["score"][~done].median() > rows["score"][done].median() else "max"
     rising = attrs.get("direction", guess) == "min"
     rows["score"] = rows["score"].where(done)
     trials = rows[~theirs].groupby("trial", sort=False)
     medians = trials.agg({"order": "first", "score": "median"})
-    # Assigned first: a frame without rows would take those of the column.
+    # Assigned before the selection: a column assigned to an empty frame would add its rows.
     legend = rows["status"].mask(theirs, "reference, " + rows["status"])
     lost = rows.assign(legend=legend)[~done]
     completed, reference = rows[done & ~theirs], rows[done & theirs]
@@ -53,14 +54,14 @@ def search_of(results: Any, order: Any) -> Search:
 
 
 def _check_results(results: Any, order: Any) -> pd.DataFrame:
-    """The rows that have an order and an outcome."""
+    """Checks a table of results, and keeps the rows that have an order and an outcome."""
     if not isinstance(results, pd.DataFrame):
         raise TypeError(f"`results` must be a DataFrame. Received: results={type(results)}")
     columns = list(results.columns)
     if lacking := [name for name in ("trial", "score", "status") if name not in columns]:
         rule = f"`results` must have the columns trial, score and status, and lacks {lacking}"
         raise ValueError(f"{rule}. Received: results.columns={columns}")
-    # A number that no trial has is a column of None.
+    # The column of a hyperparameter that no trial has is all None, which is no dtype of numbers.
     numbers = {*results.select_dtypes("number"), *results.columns[results.isna().all()]}
     check_choice("order", order, [n for n in columns if n in numbers and n not in _RESULTS])
     value, score = (results[name].to_numpy(float, na_value=np.nan) for name in (order, "score"))
@@ -80,16 +81,18 @@ def _check_results(results: Any, order: Any) -> pd.DataFrame:
 _CROSSES = {"diverged": "x", "collapsed": "+", "failed": "1"}
 
 
-_CROSS, _STRIP = 0.04, 0.25  # from cross to cross, and all of them at most, in heights of the axes
+# The distance between crosses, and the largest height of all, as shares of the axes' height.
+_CROSS, _STRIP = 0.04, 0.25
 
 
 def draw_search(axes: Axes, search: Search, order: str) -> None:
+    """Draws the points, medians, reference and lost executions of a search, with their legend."""
     keys: dict[str, Any] = {}
     points: dict[str, Any] = {"linestyle": "none", "alpha": 0.4, "markeredgewidth": 0.0}
     if len(search.completed):
         x, y = search.completed["order"], search.completed["score"]
         (keys["completed execution"],) = axes.plot(x, y, marker="o", color=_OURS, **points)
-        # Equal orders share a vertex, and nan, of a trial without a score, breaks the line.
+        # Trials of equal order share a vertex; nan (a trial without a score) breaks the line.
         middle = search.medians.groupby("order")["score"].median()
         (line,) = axes.plot(middle.index, middle, color=_OURS, linewidth=1.2)
         x, y = search.medians["order"], search.medians["score"]
@@ -108,7 +111,7 @@ def draw_search(axes: Axes, search: Search, order: str) -> None:
 
 
 class _Beside(Locator):
-    """The ticks of another locator that do not lie in a strip, which has no scale."""
+    """Filters the ticks of another locator: it drops those in the strip, which has no scale."""
 
     def __init__(self, inner: Any, axes: Axes, low: float, high: float) -> None:
         self.inner, self.axes, self.low, self.high = inner, axes, low, high
@@ -125,11 +128,11 @@ class _Beside(Locator):
 
 
 def _draw_lost(axes: Axes, search: Search) -> dict[str, Any]:
-    """Crosses in a strip of their own at the worse edge, stacked where the order is the same."""
+    """Draws crosses in a strip at the worse edge, stacked where orders are equal."""
     rank = search.lost.groupby("order").cumcount() + 1
     step = min(_CROSS, _STRIP / rank.max())
     strip = step * (rank.max() + 1)
-    # Asking settles the limits, which a transform does not wait for.
+    # `get_ylim` applies a pending autoscale, which transforms ignore.
     if axes.get_ylim() and axes.get_autoscaley_on():
         beyond, to_data = strip / (1.0 - strip), axes.transAxes + axes.transData.inverted()
         edge = to_data.transform((0.0, 1.0 + beyond if search.rising else -beyond))[1]
@@ -151,23 +154,24 @@ def _draw_lost(axes: Axes, search: Search) -> dict[str, Any]:
 
 
 def score_by_order(results: pd.DataFrame, order: str = "s", ax: Axes | None = None) -> Axes:
-    """The score of a search against the order s of its initializers, and that of the reference.
+    """Draws the score of a search against the order s of its initializers, with the reference.
 
-    Points are completed executions, diamonds those of the reference, whose median is the dashed
-    line. The solid line joins the medians of the trials, in order of s; where trials share one it
-    goes through the median of their medians.
+    Points are completed executions, and diamonds are completed executions of the reference, whose
+    median is the dashed line. The solid line joins the medians of the trials in order of s; trials
+    of equal s share one vertex, the median of their medians.
 
-    What an execution that diverged or collapsed scored is a penalty, no measurement. It is a cross
-    in the grey strip at the worse edge, which has no scale, as is a failed one; the counts are in
-    the legend. Medians are over the completed executions alone, so crosses beside a median say that
-    it flatters; where nothing has completed the line is broken.
+    The score of an execution that diverged or collapsed is a penalty, not a measurement. Such an
+    execution is a cross in the grey strip at the worse edge, which has no scale, and so is a failed
+    one; the counts are in the legend. Medians are over the completed executions alone, so a median
+    beside crosses looks better than its trial was. Where no execution completed, the line is
+    broken.
 
     Args:
-        results: What `tuner.results` returns, or `pandas.read_csv` makes of its file. Left out are
-            rows without an order (inactive, in a conditional search) and trials still running.
-            Where `results.attrs` (which a file loses) has no "direction", less is better if the
-            penalties are above the scores, and otherwise more.
-        order: The hyperparameter across, a column of numbers.
+        results: The frame that `tuner.results` returns, or the one that `pandas.read_csv` makes of
+            its file. Rows without an order (inactive, in a conditional search) and trials still
+            running are left out. If `results.attrs` (which a file loses) has no "direction", less
+            is better if the penalties are above the scores, and otherwise more.
+        order: The hyperparameter on the horizontal axis, a column of numbers. Defaults to "s".
         ax: The axes to draw on, and to return. Defaults to new ones in a figure of their own.
 
     Returns:

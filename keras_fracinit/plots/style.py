@@ -1,4 +1,4 @@
-"""What the pictures share: legends, ticks, labels that are thinned out."""
+"""Provides the style that all pictures share: colours, legends, ticks, thinned labels."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ _OURS, THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
 
 
 def thin(labels: list[str], room: float) -> tuple[range, list[str]]:
-    """Every n-th, n = 1, 2, 5, 10, ..., so that there is room for them."""
+    """Keeps every n-th label, n = 1, 2, 5, 10, ..., so that they fit into the room."""
     strides = (digit * 10**power for power in itertools.count() for digit in (1, 2, 5))
     every = next(stride for stride in strides if len(labels) <= stride * max(room, 1.0))
     return range(0, len(labels), every), labels[::every]
 
 
 def log_ticks(low: float, high: float) -> Locator:
-    """A narrow range would have next to none at 1, 2, 5, and a wide one too many."""
+    """Chooses ticks for a logarithmic axis.
+
+    At 1, 2 and 5 times powers of ten, a narrow range would have almost none and a wide one too
+    many.
+    """
     if high < 5.0 * low:
         return MaxNLocator(6)
     return LogLocator(subs=(1, 2, 5) if high < 1e3 * low else (1,))
@@ -30,7 +34,7 @@ def log_ticks(low: float, high: float) -> Locator:
 
 def _add_legend(axes: Axes, handles: list[Any], labels: list[str]) -> None:
     place: dict[str, Any] = {"loc": "best", **LEGEND, "frameon": True, "edgecolor": "none"}
-    if axes.figure.get_layout_engine() is not None:  # which makes room below
+    if axes.figure.get_layout_engine() is not None:  # the engine makes room below the axes
         place = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "borderaxespad": 4.5}
         place |= {"ncols": 2, **LEGEND}
     axes.legend(handles, labels, **place)
