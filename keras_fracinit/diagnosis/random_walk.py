@@ -28,13 +28,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import keras
-
-from keras_fracinit.graph.call_graph import MIXED
+from keras_fracinit.graph.call_graph import MIXED, is_container
 from keras_fracinit.graph.downstream import Downstream
 from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel
-from keras_fracinit.graph.operations import AVERAGES, NORMALIZATIONS
+from keras_fracinit.graph.operations import ATTENTION, Effect, effect_of, row_of
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.forward_pass import Output
@@ -43,7 +41,7 @@ from keras_fracinit.models.weight_statistics import Values
 from keras_fracinit.propagation import moments
 from keras_fracinit.propagation.stack import propagate
 
-_POOLS = (*AVERAGES, "MaxPool", "GlobalMaxPool", "AdaptiveMax")
+_POOLS = (Effect.AVERAGES, Effect.PICKS)
 
 
 class KernelLaws(NamedTuple):
@@ -171,10 +169,12 @@ def walks_of(path: Sequence[Output], known: dict[int, list[KernelLaws]]) -> list
 
 def _is_end(layer: Any, kernels: list[KernelLaws]) -> bool:
     """Whether theory does not follow through this layer."""
-    lost = any(item.law is None for item in kernels)
-    # What attention puts out is not seen, only what becomes of it.
-    attention = isinstance(layer, keras.layers.Softmax) or getattr(layer, "name", "") == MIXED
-    return lost or attention or isinstance(layer, NORMALIZATIONS)
+    if any(item.law is None for item in kernels) or getattr(layer, "name", "") == MIXED:
+        return True  # the output of attention is not recorded, only that of the kernel behind it
+    if layer is None or is_container(layer):
+        return False  # the input; or the layers in it are asked one by one
+    ends = effect_of(layer) in (Effect.NORMALIZES, Effect.ENDS)
+    return ends or row_of(layer) is ATTENTION
 
 
 def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Walk:
@@ -185,7 +185,7 @@ def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Wa
         steps.append(_step(kernels_in(path[first].layer, known), path[first], path[last]))
         pooled *= steps[-1].share
         for before, output in itertools.pairwise(path[first - 1 : last + 1]):
-            if type(output.layer).__name__.startswith(_POOLS):
+            if effect_of(output.layer) in _POOLS:
                 pooled += output.signal.log_size - before.signal.log_size
         sizes.append(path[last].signal.log_size - pooled)
     return Walk(path[start], tuple(steps), tuple(sizes))

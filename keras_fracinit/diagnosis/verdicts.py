@@ -9,7 +9,7 @@ from typing import Any
 
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.graph.downstream import NORMALIZED
-from keras_fracinit.graph.operations import NORMALIZATIONS, averages
+from keras_fracinit.graph.operations import Effect, effect_of
 from keras_fracinit.models.forward_pass import Output
 
 COLLAPSED = 0.99  # a mean cosine
@@ -109,7 +109,7 @@ def _pace(walk: Walk, sigmas: float, where: str) -> str:
 
 def _parallel(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start == len(signals) or averages(signals[start].layer):
+    if start == len(signals) or effect_of(signals[start].layer) is Effect.AVERAGES:
         return
     if signals[start].depth == 0:
         yield f"inputs are parallel: cosine {signals[start].signal.cosine:.3g} before any kernel"
@@ -120,7 +120,7 @@ def _parallel(signals: Sequence[Output]) -> Iterator[str]:
 
 def _averaged(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start < len(signals) and averages(signals[start].layer):
+    if start < len(signals) and effect_of(signals[start].layer) is Effect.AVERAGES:
         cosine = signals[start].signal.cosine
         yield f"{_at(signals[start])} averages, and makes the inputs alike: cosine {cosine:.3g}"
 
@@ -138,7 +138,7 @@ def _at(output: Output) -> str:
 
 
 def _resets(outputs: Sequence[Output]) -> Iterator[str]:
-    count = sum(isinstance(output.layer, NORMALIZATIONS) for output in outputs)
+    count = sum(effect_of(output.layer) is Effect.NORMALIZES for output in outputs)
     if count:
         yield f"norm layer resets the scale: {count} {'time' if count == 1 else 'times'}"
 

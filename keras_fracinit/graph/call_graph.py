@@ -14,27 +14,25 @@ layers are seen, and an output that none of them takes meets something unknown.
 from __future__ import annotations
 
 import inspect
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import keras
 
 from keras_fracinit.graph.kernel_table import has_kernel
-from keras_fracinit.utils.layer_calls import patching
+from keras_fracinit.graph.operations import ATTENTION, row_of
+from keras_fracinit.utils.layer_calls import intercepting
 
 layers, tree = keras.layers, keras.tree
-
-
-_ATTENTION = (layers.MultiHeadAttention, layers.GroupQueryAttention)
 
 
 MIXED = "attention_output"  # the name of the kernel behind attention
 
 
-class Call(NamedTuple):
-    """One call of a layer or operation."""
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a layer or operation, equal to no other call."""
 
     op: Any
     inputs: list[Any]
@@ -70,7 +68,7 @@ class Graph:
         self._producers: dict[int, Call] = {}
         self._tracing = False  # by the backend, inside a layer that does not run on symbols
         self.error = ""
-        with self._recording(), keras.StatelessScope():
+        with intercepting(self._layer, self._operation), keras.StatelessScope():
             try:
                 outputs = self._run(model)
             except Exception as error:  # of the user's `call`
@@ -125,14 +123,23 @@ class Graph:
 
     # One call.
 
+    def _layer(self, original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _symbolic(args, kwargs):
+            return self._traced(original, layer, args, kwargs)
+        return self._call(layer, *args, **kwargs)
+
+    def _operation(self, _: Callable[..., Any], operation: Any, *args: Any, **kwargs: Any) -> Any:
+        outputs = operation.compute_output_spec(*args, **kwargs)
+        return self._answer(operation, args, kwargs, outputs)
+
     def _call(self, layer: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(layer, layers.TimeDistributed):
             return self._every_step(layer, args[0])
-        if _is_container(layer):
+        if is_container(layer):
             return self._open(layer, args, kwargs)
         self._see(layer)
         outputs = layer.compute_output_spec(*args, **kwargs)
-        if isinstance(layer, _ATTENTION):
+        if _has_projections(layer):
             self._attend(layer, _symbolic(args, kwargs), tree.flatten(outputs))
             return outputs
         return self._answer(layer, args, kwargs, outputs)
@@ -199,7 +206,7 @@ class Graph:
             return
         self._known.add(id(layer))
         self.layers.append(layer)
-        if not _is_container(layer) and not isinstance(layer, _ATTENTION):
+        if not is_container(layer) and not _has_projections(layer):
             for child in _children(layer):
                 if id(child) not in self._known:
                     self.hidden[id(child)] = layer
@@ -207,7 +214,7 @@ class Graph:
 
     def _traced(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
         """A call inside a layer that the backend traces."""
-        if not self._tracing or _is_container(layer):
+        if not self._tracing or is_container(layer):
             return original(layer, *args, **kwargs)
         self._see(layer)
         self._tracing = False  # layers of Keras are not looked into
@@ -216,44 +223,24 @@ class Graph:
         finally:
             self._tracing = True
         tensors = [t for t in tree.flatten((args, kwargs)) if keras.ops.is_tensor(t)]
-        if isinstance(layer, _ATTENTION):
+        if _has_projections(layer):
             self._attend(layer, tensors, tree.flatten(outputs))
         elif all(output is not tensor for output in tree.flatten(outputs) for tensor in tensors):
             self._record(layer, tensors, tree.flatten(outputs))
         return outputs
 
-    @contextmanager
-    def _recording(self) -> Iterator[None]:
-        thread = threading.get_ident()
-        with patching:
-            call, symbolic = layers.Layer.__call__, keras.Operation.symbolic_call
 
-            def call_layer(layer: Any, *args: Any, **kwargs: Any) -> Any:
-                if threading.get_ident() != thread:
-                    return call(layer, *args, **kwargs)
-                if not _symbolic(args, kwargs):
-                    return self._traced(call, layer, args, kwargs)
-                return self._call(layer, *args, **kwargs)
-
-            def call_operation(operation: Any, *args: Any, **kwargs: Any) -> Any:
-                if threading.get_ident() != thread:
-                    return symbolic(operation, *args, **kwargs)
-                outputs = operation.compute_output_spec(*args, **kwargs)
-                return self._answer(operation, args, kwargs, outputs)
-
-            layers.Layer.__call__, keras.Operation.symbolic_call = call_layer, call_operation
-            try:
-                yield
-            finally:
-                layers.Layer.__call__, keras.Operation.symbolic_call = call, symbolic
-
-
-def _is_container(layer: Any) -> bool:
+def is_container(layer: Any) -> bool:
     """Whether a layer is somebody's own composition of layers, and not one of Keras."""
     if isinstance(layer, keras.Model):
         return True
     foreign = type(layer).__module__.partition(".")[0] != "keras"
     return foreign and not has_kernel(layer) and bool(_children(layer))
+
+
+def _has_projections(layer: Any) -> bool:
+    """Whether a layer of Keras is attention with kernels in it: a graph shows them one by one."""
+    return row_of(layer) is ATTENTION and any(map(has_kernel, _children(layer)))
 
 
 def _children(layer: Any) -> list[Any]:

@@ -31,26 +31,13 @@ import functools
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-import keras
-
-from keras_fracinit.graph.call_graph import Call, Graph, Mixing
-from keras_fracinit.graph.kernel_table import KernelSite, has_kernel, sites_of
-from keras_fracinit.graph.operations import (
-    DROPOUTS,
-    NORMALIZATIONS,
-    SUMS,
-    action_of,
-    averages,
-    joint,
-    passes,
-)
+from keras_fracinit.graph.call_graph import Call, Graph
+from keras_fracinit.graph.kernel_table import KernelSite, sites_of
+from keras_fracinit.graph.operations import ATTENTION, Effect, action_of, joint, row_of
 from keras_fracinit.graph.upstream import Upstream, UpstreamFinder
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Dropout, Linear
 from keras_fracinit.laws.smooth import point_mass_of
-
-layers = keras.layers
-
 
 _DIFFERENT = "its output meets different activations"
 
@@ -98,7 +85,7 @@ class DownstreamFinder:
         self._calls: dict[int, list[Call]] = {}
         for call in graph.calls:
             self._calls.setdefault(id(call.op), []).append(call)
-        self._behind = functools.cache(self._find_behind)  # of the id of a call
+        self._behind = functools.cache(self._find_behind)
 
     def of(self, site: KernelSite) -> Downstream:
         """What the output of a kernel meets, in all calls of its layer."""
@@ -119,7 +106,7 @@ class DownstreamFinder:
             return Downstream(Linear(), activation="linear")
         own = _downstream_of(getattr(site.layer, "activation", None))
         calls = self._calls.get(id(site.layer), [])
-        found = {downstream for call in calls for downstream in self._behind(_Key(call))}
+        found = {downstream for call in calls for downstream in self._behind(call)}
         if own.law != Linear():
             return _within(own, found)
         if not calls:
@@ -127,8 +114,8 @@ class DownstreamFinder:
             return Downstream(reason=f"the model does not show what follows{why}")
         return _common(found)
 
-    def _find_behind(self, key: _Key) -> frozenset[Downstream]:
-        return frozenset(self._downstreams(key.call))
+    def _find_behind(self, call: Call) -> frozenset[Downstream]:
+        return frozenset(self._downstreams(call))
 
     def _downstreams(self, call: Call) -> Iterator[Downstream]:
         for tensor in call.outputs:
@@ -141,47 +128,32 @@ class DownstreamFinder:
                 yield from self._at(consumer)
 
     def _at(self, call: Call) -> Iterable[Downstream]:
-        op, name = call.op, type(call.op).__name__
-        if isinstance(op, NORMALIZATIONS):
+        op, row = call.op, row_of(call.op)
+        if row.effect is Effect.NORMALIZES:
             return [Downstream(reason=NORMALIZED)]
-        if isinstance(op, Mixing):
-            note = "attention mixes positions: kept at each of them"
+        if row.effect is Effect.MIXES:
+            note = "attention mixes positions: kept at each of them" if row is ATTENTION else ""
             return [Downstream(Linear(), activation="linear", note=note)]
-        if has_kernel(op) or isinstance(op, layers.RNN | layers.Bidirectional):
-            return [Downstream(Linear(), activation="linear")]
-        if name in SUMS:
+        if row.effect is Effect.SUMS:
             constant = Downstream(reason="a constant is added, which no scale keeps the moments of")
             return [self._summed(call) if len(call.inputs) > 1 else constant]
-        behind = self._behind(_Key(call))
-        if isinstance(op, DROPOUTS):
+        behind = self._behind(call)
+        if row.effect is Effect.DROPS:
             return [m._replace(dropout=joint(op.rate, m.dropout)) for m in behind]
-        if averages(op):
-            note = f"{name} averages, which makes the signal smaller"
+        if row.effect is Effect.AVERAGES:
+            note = f"{type(op).__name__} averages, which makes the signal smaller"
             return [m._replace(note=m.note or note) for m in behind]
-        if passes(op):
+        if row.effect in (Effect.PASSES, Effect.PICKS):
             return behind
         return [_within(_downstream_of(op), behind)]
 
     def _summed(self, call: Call) -> Downstream:
         """Right behind a sum an activation acts on all summands; anything else is far away."""
         note = f"added to {len(call.inputs) - 1} other(s): the moment of the sum is not kept"
-        downstream = _common(self._behind(_Key(call)))
+        downstream = _common(self._behind(call))
         if downstream.reason in (NORMALIZED, _DIFFERENT):
             downstream = Downstream(Linear(), activation="linear")
         return downstream._replace(note=note, added=True)
-
-
-class _Key:
-    """A call, compared by identity."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self.call is other.call
-
-    def __hash__(self) -> int:
-        return id(self.call)
 
 
 def _common(found: Iterable[Downstream]) -> Downstream:

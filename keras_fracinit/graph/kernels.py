@@ -8,9 +8,11 @@ from typing import Any
 import keras
 
 from keras_fracinit.graph.call_graph import Graph
-from keras_fracinit.graph.downstream import NORMALIZED, Downstream, DownstreamFinder, layers
+from keras_fracinit.graph.downstream import NORMALIZED, Downstream, DownstreamFinder
 from keras_fracinit.graph.kernel_table import KernelSite, sampling_of, sites_of
 from keras_fracinit.laws.base import Law
+
+layers = keras.layers
 
 
 @dataclass(frozen=True)

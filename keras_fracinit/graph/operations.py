@@ -1,11 +1,16 @@
-"""What layers and operations between the kernels of a model do to a signal: tables of them.
+"""Says what each layer and operation of Keras does to a signal: one table that all packages ask.
 
-Operations have no public classes, so they are known by the names of these.
+Plans and diagnoses follow the size of a signal from kernel to kernel. What stands between two
+kernels may hand it on, average it, add to it, or take its scale away; an `Effect` names which of
+these. Operations have no public classes, so the table is keyed by the names of classes. A class
+that derives from one in the table has the row of that one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum, auto
+from inspect import signature
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -13,39 +18,131 @@ import keras
 
 from keras_fracinit.laws.base import Law, law_of
 from keras_fracinit.laws.homogeneous import LeakyReLU, ReLU
+from keras_fracinit.laws.smooth import NAMES
 
 layers = keras.layers
 
 
-_PASSING = {
-    *("InputLayer", "Identity", "Flatten", "Reshape", "Permute", "RepeatVector", "TimeDistributed"),
-    *("Transpose", "ExpandDims", "Squeeze", "Cast", "ConvertToTensor", "GetItem", "StopGradient"),
-    *("Moveaxis", "Swapaxes", "Ravel", "Split", "Unstack", "Masking", "ActivityRegularization"),
-    *("Concatenate", "Stack", "GaussianNoise", "GaussianDropout", "Pad", "BroadcastTo", "Negative"),
-    "AlphaDropout",  # which keeps mean and variance
+class Effect(Enum):
+    """What a layer or operation does to the size of a signal."""
+
+    PASSES = auto()  # hands it on: reshapes, joins, repeats, pads, adds noise
+    AVERAGES = auto()  # makes it smaller by averaging
+    PICKS = auto()  # takes some of the entries, by their sizes
+    SUMS = auto()  # adds several signals, or a constant
+    DROPS = auto()  # sets a random share of the entries to zero and scales up the others
+    NORMALIZES = auto()  # takes its scale away
+    MIXES = auto()  # combines its inputs with weights: kernels, attention, recurrent layers
+    ACTS = auto()  # applies an activation that has a law to each number alone
+    ENDS = auto()  # does something that theory does not follow
+
+
+class Row(NamedTuple):
+    """What is known of the classes of one kind.
+
+    Attributes:
+        effect: What they do to the size of a signal.
+        source: How a note names the signal behind them; empty if it is named after the class.
+    """
+
+    effect: Effect
+    source: str = ""
+
+
+ATTENTION = Row(Effect.MIXES, "attention")
+
+
+_RECURRENT = Row(Effect.MIXES, "a recurrent layer")
+
+
+# `*D` stands for 1D, 2D and 3D.
+_ROWS = {
+    Row(Effect.PASSES): """
+        InputLayer Identity Flatten Reshape Permute RepeatVector TimeDistributed Masking
+        Concatenate ActivityRegularization GaussianNoise GaussianDropout AlphaDropout
+        ZeroPadding*D Cropping*D UpSampling*D
+        Transpose ExpandDims Squeeze Cast ConvertToTensor GetItem StopGradient Moveaxis Swapaxes
+        Ravel Split Unstack Stack Pad BroadcastTo Negative
+        """,  # AlphaDropout keeps mean and variance
+    Row(Effect.AVERAGES): """
+        AveragePooling*D GlobalAveragePooling*D AdaptiveAveragePooling*D
+        AveragePool AdaptiveAveragePool Mean
+        """,
+    Row(Effect.PICKS): """
+        MaxPooling*D GlobalMaxPooling*D AdaptiveMaxPooling*D
+        MaxPool AdaptiveMaxPool
+        """,
+    Row(Effect.SUMS, "a sum"): "Add Subtract",
+    Row(Effect.DROPS): "Dropout",  # and the spatial ones, which derive from it
+    Row(Effect.NORMALIZES, "a normalization"): """
+        BatchNormalization LayerNormalization GroupNormalization RMSNormalization
+        UnitNormalization SpectralNormalization
+        LayerNorm RMSNorm Normalize
+        """,
+    # An embedding is a kernel too: its input stands for a vector with a single one.
+    Row(Effect.MIXES): """
+        Dense EinsumDense Embedding Conv*D Conv*DTranspose DepthwiseConv1D DepthwiseConv2D
+        SeparableConv1D SeparableConv2D
+        """,
+    ATTENTION: """
+        MultiHeadAttention GroupedQueryAttention Attention AdditiveAttention
+        DotProductAttention Mixing
+        """,
+    _RECURRENT: "RNN Bidirectional SimpleRNNCell LSTMCell GRUCell StackedRNNCells",
+    # These have a law for some of their arguments; without one they end.
+    Row(Effect.ACTS): "Activation ReLU LeakyReLU PReLU ELU RandomizedLeakyReLU",
+    Row(Effect.ENDS): """
+        Softmax Multiply Dot Maximum Minimum Average
+        Lambda Wrapper Pipeline JaxLayer FlaxLayer TFSMLayer TorchModuleWrapper
+        IntegerLookup StringLookup Hashing HashedCrossing TextVectorization
+        CategoryEncoding Discretization Normalization Rescaling Resizing CenterCrop
+        MelSpectrogram STFTSpectrogram AugMix AutoContrast CutMix Equalization MixUp
+        ContrastLimitedAdaptiveHistogramEqualization MaxNumBoundingBoxes RandAugment Solarization
+        RandomBrightness RandomColorDegeneration RandomColorJitter RandomContrast RandomCrop
+        RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+        RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation
+        RandomSaturation RandomSharpness RandomShear RandomTranslation RandomZoom
+        """,
 }
 
 
-_PASSING_PREFIXES = ("MaxPool", "GlobalMaxPool", "ZeroPadding", "Cropping", "UpSampling")
+def _spelled(pattern: str) -> list[str]:
+    return [pattern.replace("*", rank) for rank in ("123" if "*" in pattern else "1")]
 
 
-AVERAGES = ("AveragePool", "GlobalAveragePool", "AdaptiveAverage", "Mean")
+_TABLE = {
+    name: row
+    for row, patterns in _ROWS.items()
+    for pattern in patterns.split()
+    for name in _spelled(pattern)
+}
 
 
-SUMS = ("Add", "Subtract")
+# Somebody else's class may bear the name of one of these and do something else.
+_PACKAGES = ("keras", "keras_fracinit")
 
 
-DROPOUTS = (layers.Dropout,)  # and the spatial ones, which derive from it
+def listed_row(kind: type) -> Row | None:
+    """The row of a class or of the first class in the table that it derives from."""
+    ours = (base for base in kind.__mro__ if base.__module__.partition(".")[0] in _PACKAGES)
+    return next((_TABLE[base.__name__] for base in ours if base.__name__ in _TABLE), None)
 
 
-NORMALIZATIONS = (
-    *(layers.BatchNormalization, layers.LayerNormalization, layers.GroupNormalization),
-    *(layers.RMSNormalization, layers.UnitNormalization, layers.SpectralNormalization),
-)
+def row_of(op: Any) -> Row:
+    """The row of a layer or operation; one that acts without a law, or is unknown, ends."""
+    row = listed_row(type(op)) or Row(Effect.ACTS)
+    if row.effect is Effect.ACTS and action_of(op).law is None:
+        return Row(Effect.ENDS)
+    return row
+
+
+def effect_of(op: Any) -> Effect:
+    """What a layer or operation does to the size of a signal."""
+    return row_of(op).effect
 
 
 class _NoLaw(ValueError):
-    """Says all of why nothing is known."""
+    """Gives the whole reason why an operation has no law."""
 
 
 def _gelu(operation: Any) -> Law:
@@ -54,37 +151,42 @@ def _gelu(operation: Any) -> Law:
     return law_of("gelu")
 
 
-def _elu(operation: Any) -> Law:
-    if operation.alpha != 1.0:
-        raise _NoLaw(f"elu with alpha {operation.alpha:g} follows, and the law is that of alpha 1")
-    return law_of("elu")
+def _named(name: str) -> Callable[[Any], Law]:
+    """Looks up an operation under the name of an activation, whose defaults it must have."""
+    parameters = list(signature(getattr(keras.activations, name)).parameters.values())[1:]
+
+    def law(operation: Any) -> Law:
+        for parameter in parameters:
+            known, value = parameter.default, getattr(operation, parameter.name)
+            if value != known:
+                here = f"{name} with {parameter.name} {value:g}"
+                raise _NoLaw(f"{here} follows, and the law is that of {parameter.name} {known:g}")
+        return law_of(name)
+
+    return law
+
+
+_NAMES = (
+    *NAMES,
+    *("sigmoid", "hard_sigmoid", "hard_silu", "hard_tanh", "relu6", "softsign", "log_sigmoid"),
+)
 
 
 _OPERATIONS: dict[str, Callable[[Any], Law]] = {
+    # The operation of "hard_tanh" is HardTanh.
+    **{name.title().replace("_", ""): _named(name) for name in _NAMES},
+    "Gelu": _gelu,
     "Relu": lambda operation: ReLU(),
     "LeakyRelu": lambda operation: LeakyReLU(operation.negative_slope),
     "Absolute": lambda operation: LeakyReLU(-1.0),
-    "Gelu": _gelu,
-    "Elu": _elu,
-    "Tanh": lambda operation: law_of("tanh"),
-    "Silu": lambda operation: law_of("silu"),
-    "Selu": lambda operation: law_of("selu"),
-    "Softplus": lambda operation: law_of("softplus"),
-    "Sigmoid": lambda operation: law_of("sigmoid"),
-    "HardSigmoid": lambda operation: law_of("hard_sigmoid"),
-    "HardSilu": lambda operation: law_of("hard_silu"),
-    "HardTanh": lambda operation: law_of("hard_tanh"),
-    "Relu6": lambda operation: law_of("relu6"),
-    "Softsign": lambda operation: law_of("softsign"),
-    "LogSigmoid": lambda operation: law_of("log_sigmoid"),
 }
 
 
 class Action(NamedTuple):
-    """What something does to each number.
+    """What an activation does to each number.
 
     Attributes:
-        name: What it is called.
+        name: The name of the activation.
         law: Its law; None if it has none.
         reason: Why it has none.
     """
@@ -95,7 +197,7 @@ class Action(NamedTuple):
 
 
 def action_of(op: Any) -> Action:
-    """That of an activation, of a layer that holds one and no kernel, or of an operation."""
+    """Finds the law of an activation, of a layer that holds one and no kernel, or an operation."""
     inner = getattr(op, "activation", op)
     name = "linear" if inner is None else getattr(inner, "__name__", type(inner).__name__)
     try:
@@ -108,17 +210,6 @@ def action_of(op: Any) -> Action:
         if isinstance(inner, FunctionType) and inner.__module__.partition(".")[0] != "keras":
             why = f": {error}"  # how to make it known
         return Action(name, reason=f"{name} follows{why}")
-
-
-def passes(op: Any) -> bool:
-    """Whether the signal behind it is that before it, as far as its size goes."""
-    name = type(op).__name__
-    return name in _PASSING or name.startswith(_PASSING_PREFIXES)
-
-
-def averages(op: Any) -> bool:
-    """Whether it makes the signal smaller by averaging."""
-    return type(op).__name__.startswith(AVERAGES)
 
 
 def joint(first: float, second: float) -> float:

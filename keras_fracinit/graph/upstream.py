@@ -1,33 +1,21 @@
 """What the input of a kernel came through: the graph of a model, walked against the signal.
 
 The scale of a kernel before a smooth activation depends on that and not on the activation, see
-`_stacks`.
+`graph.downstream`.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras
-
-from keras_fracinit.graph.call_graph import Call, Graph, Mixing
+from keras_fracinit.graph.call_graph import Call, Graph
 from keras_fracinit.graph.kernel_table import has_kernel
-from keras_fracinit.graph.operations import (
-    DROPOUTS,
-    NORMALIZATIONS,
-    SUMS,
-    action_of,
-    averages,
-    joint,
-    passes,
-)
+from keras_fracinit.graph.operations import Effect, action_of, joint, row_of
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Linear
 from keras_fracinit.laws.smooth import caveat_of, point_mass_of
-
-layers = keras.layers
 
 
 class Upstream(NamedTuple):
@@ -60,8 +48,7 @@ class UpstreamFinder:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self._cached = functools.cache(self._through)  # of the id of a call, which the graph keeps
-        self._calls = {id(call): call for call in graph.calls}
+        self._cached = functools.cache(self._through)
 
     def of(self, calls: Iterable[Call]) -> Upstream:
         """The one upstream of all inputs of these calls; where they differ, a linear one."""
@@ -79,20 +66,19 @@ class UpstreamFinder:
         for tensor in call.inputs:
             producer = self.graph.producer(tensor)
             if producer is not None:
-                yield from self._cached(id(producer))
+                yield from self._cached(producer)
             else:
                 yield Upstream("data" if id(tensor) in self.graph.inputs else "unknown")
 
-    def _through(self, identity: int) -> frozenset[Upstream]:
-        call = self._calls[identity]
-        op = call.op
-        if isinstance(op, DROPOUTS):
+    def _through(self, call: Call) -> frozenset[Upstream]:
+        op, row = call.op, row_of(call.op)
+        if row.effect is Effect.DROPS:
             inputs = set(self._inputs(call))
             return frozenset(s if s.dropout_compensated else _dropped(s, op.rate) for s in inputs)
-        if passes(op) or averages(op):
+        if row.effect in (Effect.PASSES, Effect.PICKS, Effect.AVERAGES):
             return frozenset(self._inputs(call))
-        if (what := _fresh(op)) is not None:
-            return frozenset({Upstream(what)})
+        if row.source:
+            return frozenset({Upstream(row.source)})
         action = action_of(getattr(op, "activation", None) if has_kernel(op) else op)
         if action.law == Linear() and not has_kernel(op):
             return frozenset(self._inputs(call))
@@ -100,17 +86,6 @@ class UpstreamFinder:
             return frozenset({Upstream(action.name, action.law)})
         name = type(op).__name__ if action.name == "linear" else action.name
         return frozenset({Upstream(name, dropout_compensated=action.law is not None)})
-
-
-def _fresh(op: Any) -> str | None:
-    """What makes a signal of another kind, in words; None if it is none of that."""
-    if isinstance(op, NORMALIZATIONS):
-        return "a normalization"
-    if type(op).__name__ in SUMS:
-        return "a sum"
-    if isinstance(op, layers.RNN | layers.Bidirectional):
-        return "a recurrent layer"
-    return "attention" if isinstance(op, Mixing) else None
 
 
 def _dropped(upstream: Upstream, rate: float) -> Upstream:

@@ -19,7 +19,8 @@ import numpy.typing as npt
 from keras import ops
 
 from keras_fracinit.estimators import scaled_norms
-from keras_fracinit.models.recorder import Recorder, call_model, recording
+from keras_fracinit.models.recorder import Recorder, call_model
+from keras_fracinit.utils.layer_calls import intercepting
 
 
 class OutputStats(NamedTuple):
@@ -76,7 +77,7 @@ def observe(model: Any, x: Any, training: bool) -> list[Output]:
     if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1:
         recorder.know_input(tensors)
         outputs.append(Output(None, "input", 0, signal_of(tensors), -1))
-    with keras.StatelessScope(), _without_gradients(), recording(recorder):
+    with keras.StatelessScope(), _without_gradients(), intercepting(recorder):
         call_model(model, tensors, training, "x")
     before = len(outputs)
     for i, (_, path, depth) in enumerate(recorder.rows):

@@ -22,7 +22,8 @@ from keras import ops
 from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
 from keras_fracinit.models.compilers import COMPILERS
 from keras_fracinit.models.probe import Data
-from keras_fracinit.models.recorder import Recorder, call_model, recording
+from keras_fracinit.models.recorder import Recorder, call_model
+from keras_fracinit.utils.layer_calls import intercepting
 from keras_fracinit.utils.patterns import check_patterns, matches
 
 QUANTITIES = ("activations", "preactivations", "weights", "gradients", "updates")
@@ -157,7 +158,7 @@ class Measurement:
         loss, training = None, self.request.training
         with keras.StatelessScope(values):
             if {"activations", "preactivations", "gradients"} & {*self.request.quantities}:
-                with recording(recorder):
+                with intercepting(recorder):
                     prediction = call_model(self.model, data.x, training)
                 if self.gradients:
                     loss = self._loss(data, prediction, training)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,8 +9,6 @@ from typing import Any, NamedTuple
 
 import keras
 from keras import ops
-
-from keras_fracinit.utils.layer_calls import patching
 
 # They call their inner layers in a loop of the backend, from which no tensor may escape.
 LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
@@ -167,26 +163,6 @@ def _inputs_of(model: Any) -> str:
     if not inputs:
         return "what its `call` takes"
     return ", ".join(f"{tensor.name}: {tuple(tensor.shape)} {tensor.dtype}" for tensor in inputs)
-
-
-@contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
-    """Hands every call of a layer in this thread to the recorder."""
-    thread = threading.get_ident()
-    with patching:
-        original = keras.layers.Layer.__call__
-
-        @functools.wraps(original)
-        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            if threading.get_ident() != thread:
-                return original(layer, *args, **kwargs)
-            return recorder(original, layer, *args, **kwargs)
-
-        keras.layers.Layer.__call__ = call
-        try:
-            yield
-        finally:
-            keras.layers.Layer.__call__ = original
 
 
 def _is_signal(output: Any) -> bool:

@@ -1,8 +1,52 @@
-"""Replaces the call of Keras layers for as long as a model is looked into."""
+"""Intercepts the calls of Keras layers, so that a model shows its parts while it runs.
+
+Every kind of model (nested, subclassed, quantized) calls its layers through
+`keras.layers.Layer.__call__`, and on symbols its operations through
+`keras.Operation.symbolic_call`. No public hook sees these calls, so the methods are replaced.
+"""
 
 from __future__ import annotations
 
+import functools
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-# The class is shared by all threads, so one of them records at a time.
-patching = threading.RLock()
+import keras
+
+# Takes the original method, the layer or operation, and the arguments of the call.
+Handler = Callable[..., Any]
+
+
+# The classes are shared by all threads, so one of them intercepts at a time. A thread may
+# intercept within its own interception: the inner handler comes first.
+_LOCK = threading.RLock()
+
+
+@contextmanager
+def intercepting(on_layer: Handler, on_operation: Handler | None = None) -> Iterator[None]:
+    """Hands each call of a layer, or of an operation on symbols, in this thread to a handler."""
+    with _LOCK, ExitStack() as replaced:
+        replaced.enter_context(_replacing(keras.layers.Layer, "__call__", on_layer))
+        if on_operation is not None:
+            replaced.enter_context(_replacing(keras.Operation, "symbolic_call", on_operation))
+        yield
+
+
+@contextmanager
+def _replacing(kind: type, name: str, handler: Handler) -> Iterator[None]:
+    thread = threading.get_ident()
+    original = getattr(kind, name)
+
+    @functools.wraps(original)
+    def method(operation: Any, *args: Any, **kwargs: Any) -> Any:
+        if threading.get_ident() != thread:
+            return original(operation, *args, **kwargs)
+        return handler(original, operation, *args, **kwargs)
+
+    setattr(kind, name, method)
+    try:
+        yield
+    finally:
+        setattr(kind, name, original)
