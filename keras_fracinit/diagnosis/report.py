@@ -70,6 +70,11 @@ class LayerDiagnosis:
         """The name of `log_norm_std` up to 0.1, kept for one release."""
         return self.log_norm_std
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores a pickle, in which 0.1 wrote `log_norm_std` under its old name."""
+        names = {"log_norm_stddev": "log_norm_std"}
+        vars(self).update({names.get(name, name): value for name, value in state.items()})
+
 
 @dataclass(frozen=True)
 class Diagnosis:

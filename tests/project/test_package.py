@@ -37,6 +37,7 @@ OLD_PATHS = {
     "moments": "propagation.moments",
     "orders": "propagation.orders",
     "smooth_initializers": "initializers.smooth",
+    "_changes": "planning.report",
 }
 FILES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
