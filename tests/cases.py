@@ -4,6 +4,7 @@ its weights may be drawn from.
 A new law or initializer is covered by a new row of one, a new distribution by one of the other.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -127,6 +128,53 @@ def drawn_from(*distributions, once=()):
     for costly tests: a sampler sees of a case its scale alone."""
     rows = [*draws(CASES, *distributions), *draws(CASES[:1], *once)]
     return pytest.mark.parametrize(("case", "weights"), rows)
+
+
+def covering(rows, *axes, once=()):
+    """A test of all combinations of the rows of `draws` with the values of further axes.
+
+    Each axis is a pair of its argument names and its values. Only a covering set of combinations is
+    quick; the others are marked as slow. The quick ones hold every row (except that one case is
+    enough for the distributions in `once`), every distribution with every value of the first axis,
+    and every pair of values of neighboring axes, so axes that interact are given as neighbors.
+    """
+    columns = [rows, *(_parameters(*axis) for axis in axes)]
+    needs = {}
+    for indices in itertools.product(*(range(len(column)) for column in columns)):
+        _, weights = rows[indices[0]].values
+        links = itertools.pairwise([weights["distribution"], *indices[1:]])
+        needs[indices] = {(place, *link) for place, link in enumerate(links)}
+        if weights["distribution"] not in once:
+            needs[indices].add(("row", indices[0]))
+    parameters = []
+    quick = _small_cover(needs)
+    for indices in needs:
+        chosen = [column[index] for column, index in zip(columns, indices, strict=True)]
+        values = itertools.chain.from_iterable(parameter.values for parameter in chosen)
+        marks = () if indices in quick else pytest.mark.slow
+        name = "-".join(parameter.id for parameter in chosen)
+        parameters.append(pytest.param(*values, id=name, marks=marks))
+    names = ["case", "weights", *(name.strip() for axis in axes for name in axis[0].split(","))]
+    return pytest.mark.parametrize(names, parameters)
+
+
+def _small_cover(needs):
+    """Keys whose sets together hold every element, chosen greedily: few, if not the fewest."""
+    chosen, missing = set(), set().union(*needs.values())
+    while missing:
+        best = max(needs, key=lambda key: len(needs[key] & missing))
+        chosen.add(best)
+        missing -= needs[best]
+    return chosen
+
+
+def _parameters(names, values):
+    several = "," in names
+    return [pytest.param(*(value if several else [value]), id=_name(value)) for value in values]
+
+
+def _name(value):
+    return getattr(value, "__name__", str(value).replace(" ", ""))
 
 
 def assert_drawn_at(scale, kernel):

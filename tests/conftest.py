@@ -1,6 +1,8 @@
-"""Devices of the test session, which must exist before a backend starts."""
+"""Sets up the test session: devices, caches, the tests that a backend runs, and their order."""
 
+import gc
 import os
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Eight virtual devices for keras.distribution. JAX compiles every sampler for every new shape, for
@@ -12,6 +14,11 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_backend_optimization_level=0",
     ]
 )
+# Every executable is kept for the next session, however quickly it was compiled.
+CACHE = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import hypothesis
 import keras
@@ -28,15 +35,24 @@ if keras.backend.backend() == "tensorflow":
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
-# Free of the backend: once is enough, and the first of three runs is TensorFlow's.
-collect_ignore = (
-    []
-    if keras.backend.backend() == "tensorflow"
-    else [
-        *("laws", "propagation", "plots"),
-        "tuner/test_resuming.py",
-    ]
-)
+# Independent of the backend, so they run once, with TensorFlow.
+ONCE = ["laws", "propagation", "plots", "cli", "project", "tuner/test_resuming.py"]
+collect_ignore = [] if keras.backend.backend() == "tensorflow" else ONCE
+
+
+def pytest_collection_modifyitems(items):
+    """Puts slow tests first: no worker is to begin a long one when the others have finished."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish():
+    """Exempts the imported modules from garbage collection.
+
+    Keras and KerasTuner collect garbage for every model of a search, a third of a second each with
+    TensorFlow's objects in memory: more than half the time of a small search.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

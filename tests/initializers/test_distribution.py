@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import assert_drawn_at, drawn_from, numpy
+from cases import CASES, assert_drawn_at, covering, drawn_from, draws, numpy
 
 import keras_fracinit as kf
 
@@ -42,9 +42,13 @@ def train(case, weights, seed):
     return model, initial
 
 
+DRAWS = draws(CASES, "untruncated_normal", "orthogonal", "stable")
+SEEDS = ("seed", [None, 3])
+ONCE = ["orthogonal", "stable"]  # a sampler sees of a case its scale alone
+
+
 @on_tensorflow
-@pytest.mark.parametrize("seed", [None, 3])
-@drawn_from("untruncated_normal", "orthogonal", "stable")
+@covering(DRAWS, SEEDS, once=ONCE)
 def test_mirrored_strategy_gives_replicas_equal_kernels(case, weights, seed):
     strategy = mirrored()
     assert strategy.num_replicas_in_sync == 2
@@ -74,9 +78,7 @@ def model_parallel():
 
 
 @on_jax
-@pytest.mark.parametrize("seed", [None, 3])
-@pytest.mark.parametrize("make", [keras.distribution.DataParallel, model_parallel])
-@drawn_from("untruncated_normal", "orthogonal", "stable")
+@covering(DRAWS, ("make", [keras.distribution.DataParallel, model_parallel]), SEEDS, once=ONCE)
 def test_keras_distribution_shards_what_is_drawn(case, weights, make, seed, distributed):
     assert len(keras.distribution.list_devices()) == 8
     expected = numpy(case.make(**weights, seed=3)((16, 16)))

@@ -8,7 +8,7 @@ import keras
 import mpmath as mp
 import numpy as np
 import pytest
-from cases import WEIGHTS, drawn_from, every_case, numpy
+from cases import CASES, WEIGHTS, covering, drawn_from, draws, every_case, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import gain, laws
@@ -27,11 +27,10 @@ FANS = [
     ((4, 9), {"input_axes": [1], "output_axes": [0]}, (9, 4, 4)),
     ((6,), {"input_axes": [], "output_axes": [0]}, (1, 6, 6)),
 ]
+MODES = ("mode", ["fan_in", "fan_out"])
 
 
-@pytest.mark.parametrize(("shape", "axes", "fans"), FANS, ids=str)
-@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
-@drawn_from("untruncated_normal", "stable")
+@covering(draws(CASES, "untruncated_normal", "stable"), ("shape, axes, fans", FANS), MODES)
 def test_stddev_is_the_gain_over_the_right_fan(case, weights, mode, shape, axes, fans):
     scale = case.make(s=0.8, mode=mode, **weights, **axes).describe(shape)
     assert (scale.fan_in, scale.fan_out, scale.width) == fans
@@ -50,9 +49,11 @@ def test_stddev_is_the_papers_number():
     assert scale.ratio == pytest.approx(math.sqrt(2.03982444920232 / 2), rel=1e-11)
 
 
-@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
-@pytest.mark.parametrize(("shape", "axes"), [row[:2] for row in FANS if row[0] != (6,)], ids=str)
-@drawn_from("untruncated_normal", "truncated_normal", "uniform")
+@covering(
+    draws(CASES, "untruncated_normal", "truncated_normal", "uniform"),
+    ("shape, axes", [row[:2] for row in FANS if row[0] != (6,)]),
+    MODES,
+)
 def test_gain_reaches_the_sampler_to_the_last_bit(case, weights, shape, axes, mode):
     options = {"mode": mode, "seed": 7, **weights, **axes}
     initializer = case.make(s=0.7, **options)

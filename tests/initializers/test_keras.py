@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import assert_drawn_at, drawn_from, numpy
+from cases import CASES, assert_drawn_at, covering, drawn_from, draws, numpy
 
 import keras_fracinit as kf
 
@@ -38,8 +38,7 @@ def attend(layer):
     return numpy(layer(x, x))
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@drawn_from("untruncated_normal", "orthogonal", "stable")
+@covering(draws(CASES, "untruncated_normal", "orthogonal", "stable"), ("name", LAYERS))
 def test_a_layer_gets_the_kernel_of_the_initializer(case, weights, name):
     make, shape, axes = LAYERS[name]
     initializer = case.make(s=0.9, seed=4, **weights)
@@ -66,8 +65,10 @@ def test_attention_gets_the_fans_of_its_heads(case, weights):
         np.testing.assert_array_equal(numpy(dense.kernel), numpy(twin(dense.kernel.shape)))
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16", "float16"])
-@drawn_from("untruncated_normal", "truncated_normal", "orthogonal", "stable")
+@covering(
+    draws(CASES, "untruncated_normal", "truncated_normal", "orthogonal", "stable"),
+    ("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16", "float16"]),
+)
 def test_precision_policies(case, weights, policy):
     initializer = case.make(seed=4, **weights)
     layer = L.Dense(32, kernel_initializer=initializer, dtype=policy)
@@ -80,25 +81,31 @@ def test_precision_policies(case, weights, policy):
     assert_drawn_at(initializer.describe((32, 32)), numpy(layer.kernel))
 
 
-@pytest.fixture(params=["mixed_float16", "mixed_bfloat16", "bfloat16"])
-def global_policy(request):
+GLOBAL = ("policy", ["mixed_float16", "mixed_bfloat16", "bfloat16"])
+
+
+@pytest.fixture
+def global_policy(policy):
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
+    keras.config.set_dtype_policy(policy)
+    yield
     keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.parametrize("name", LAYERS)
-@drawn_from("untruncated_normal", once=["stable"])
-def test_every_layer_under_every_policy(case, weights, name, global_policy):
+@pytest.mark.usefixtures("global_policy")
+@covering(
+    [*draws(CASES, "untruncated_normal"), *draws(CASES[:1], "stable")], GLOBAL, ("name", LAYERS)
+)
+def test_every_layer_under_every_policy(case, weights, policy, name):
     make, shape, _ = LAYERS[name]
     layer = make(case.make(s=0.5, **weights))
     assert np.isfinite(numpy(layer(np.ones(shape, "float32")))).all()
     assert np.isfinite(numpy(kernel_of(layer))).all()
 
 
-@drawn_from("untruncated_normal", "stable")
-def test_attention_under_every_policy(case, weights, global_policy):
+@pytest.mark.usefixtures("global_policy")
+@covering(draws(CASES, "untruncated_normal", "stable"), GLOBAL)
+def test_attention_under_every_policy(case, weights, policy):
     layer = L.MultiHeadAttention(3, 5, kernel_initializer=case.make(s=0.5, **weights))
     assert np.isfinite(attend(layer)).all()
 

@@ -105,6 +105,7 @@ def test_fan_out_keeps_the_plain_norm(case):
         assert ratio == pytest.approx(math.sqrt(n / d), rel=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("widths", "s"), [([8] * 4, 0.5), ([8] * 4, 1.0), ([3, 4, 3], 1.0)], ids=str
 )
@@ -130,6 +131,7 @@ def test_the_moment_is_kept_by_orthogonal_layers(widths, s):
     assert factor * sizes.mean() - 1 > SIGMAS * factor * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distribution", ["untruncated_normal", "orthogonal"])
 def test_a_convolution_keeps_each_position_against_its_own_patch(distribution):
     s, filters, draws = 1.0, 4, 500

@@ -9,14 +9,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cases import CASES, draws, numpy
+from cases import CASES, covering, draws, numpy
 
 import keras_fracinit as kf
 
 DRAWS = draws(CASES, "untruncated_normal", "stable")
 every_draw = pytest.mark.parametrize(("case", "weights"), DRAWS)
 TESTS = Path(__file__).parents[1]
-seeds = pytest.mark.parametrize("seed", [None, 8])
+SEEDS = ("seed", [None, 8])
 
 
 def model_of(case, weights, seed=None):
@@ -40,9 +40,7 @@ def configs(model):
     return [layer.kernel_initializer.get_config() for layer in (model.layers[0], model.layers[2])]
 
 
-@seeds
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@every_draw
+@covering(DRAWS, ("suffix", [".keras", ".h5"]), SEEDS)
 def test_saved_models_reload(case, weights, suffix, seed, tmp_path):
     model = model_of(case, weights, seed)
     path = tmp_path / f"model{suffix}"
@@ -53,8 +51,7 @@ def test_saved_models_reload(case, weights, suffix, seed, tmp_path):
     assert type(loaded.layers[0].kernel_initializer) is case.initializer
 
 
-@seeds
-@every_draw
+@covering(DRAWS, SEEDS)
 def test_json_and_clones(case, weights, seed):
     model = model_of(case, weights, seed)
     for copied in (keras.models.model_from_json(model.to_json()), keras.models.clone_model(model)):
@@ -63,8 +60,7 @@ def test_json_and_clones(case, weights, seed):
         assert same == (seed is not None)  # Keras' rule: an integer repeats, None is new
 
 
-@seeds
-@every_draw
+@covering(DRAWS, SEEDS)
 def test_initializers_pickle_and_copy(case, weights, seed):
     initializer = case.make(s=0.3, seed=seed, **weights)
     for twin in (
@@ -80,8 +76,7 @@ def test_initializers_pickle_and_copy(case, weights, seed):
         assert same == (seed is not None)
 
 
-@seeds
-@every_draw
+@covering(DRAWS, SEEDS)
 def test_models_pickle_and_copy(case, weights, seed):
     model = model_of(case, weights, seed)
     for twin in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
@@ -92,6 +87,7 @@ def test_models_pickle_and_copy(case, weights, seed):
     keras.backend.backend() == "torch",
     reason="Keras cannot export a SavedModel of any model from torch.",
 )
+@pytest.mark.slow
 @every_draw
 def test_export_as_saved_model(case, weights, tmp_path):
     import tensorflow as tf
@@ -115,6 +111,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_saved_models_reload_in_a_fresh_process(tmp_path):
     np.save(tmp_path / "x.npy", X)
     models = {row.id: model_of(*row.values) for row in DRAWS}

@@ -50,6 +50,7 @@ def test_what_is_not_known_far_out_is_refused():
         FracActivation("sigmoid", distribution="stable", alpha=1.5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="minutes elsewhere")
 def test_two_hundred_million_draws_are_numbers():
     """Without the clip, cos U at float32(pi/2) is negative and some ten of these are nan."""
