@@ -1,4 +1,4 @@
-"""What a network does to a signal, layer by layer, and what is wrong with it, in words."""
+"""Measures what a network does to a signal, compares it with theory, and states what is wrong."""
 
 from __future__ import annotations
 
@@ -28,34 +28,35 @@ def diagnose(
     orders: Sequence[float] = (0.5, 1.0, 2.0),
     training: bool = False,
 ) -> Diagnosis:
-    """Says what a network does to a signal, and whether theory finds that healthy.
+    """Reports what a network does to a signal, and whether theory considers that healthy.
 
-    The model is called once. Of the output of each layer it tells the s-scales, the mean and the
-    spread of the log-norm, the share of dead units and inputs and the mean cosine between inputs;
-    of the kernels the order that their scale keeps and the tail index; and how large theory expects
-    the output to be, where it follows.
+    The model is called once. For the output of each layer the report has the s-scales, the mean and
+    the spread of the log-norm, the share of dead units and inputs and the mean cosine between
+    inputs; for each kernel the order that its scale keeps and the tail index; and the size that
+    theory expects of the output, over each stretch of layers for which theory holds.
 
-    All inputs see one network, which is one draw of the weights: over depth, the size of a signal
-    walks at random even if every layer keeps its moment. So a verdict speaks only if the size
-    leaves the band of one draw, `[k mu_2 - 2 nu sqrt(k), 2 nu sqrt(k)]` in nats after k layers,
-    where mu_2 and nu^2 are mean and variance of one layer under He's scale. It is wider over the
-    positions of an image or a sequence, by what zeros at the edges may take, and where there are
-    many walks, of which one leaves it more easily. Pooling is left out.
+    All inputs pass one network, which is one draw of the weights. Over depth, the logarithm of the
+    size of a signal is therefore a random walk, even if every layer keeps its moment. A verdict is
+    given only if the size leaves the band of one draw, `[k mu_2 - 2 nu sqrt(k), 2 nu sqrt(k)]` in
+    nats after k layers, where mu_2 and nu^2 are mean and variance of one layer under He's scale.
+    The band is wider over the positions of an image or a sequence, for zeros that pad the edges,
+    and in models with several such walks, one of which leaves its band more easily. The effect of
+    pooling is left out.
 
     Smooth activations (tanh, gelu, ...) are judged against their operating point: pre-activations
-    of unit root mean square. The band is one around the size that they have there, with what
-    earlier layers strayed carried on by the slope of the length map, but never enlarged: a network
-    that runs away from a point that repels is expected to, and leaves its band all the same. What
-    theory gives the weights as they are is not told behind them.
+    of unit root mean square. The band surrounds the size of the signal at that point. The slope of
+    the length map (the q map of mean-field theory) carries earlier deviations on, but never
+    enlarges them: a network that runs away from a point that repels does what theory expects, and
+    still leaves its band. No size is predicted behind a smooth activation.
 
     Args:
         model: A built Keras model of any kind, fresh or trained.
         x: Inputs as the model is called with, an array or a structure of arrays, at most 256
             samples of them; a `tf.data.Dataset` or a similar source, of which the first batch is
-            taken. Signals are read from these: inputs as in training say most.
-        orders: Of the s-scales, each in [0, 2].
+            taken. Signals are measured on these, so they should resemble the training data.
+        orders: The orders of the s-scales, each in [0, 2]. Defaults to (0.5, 1, 2).
         training: Whether the layers act as in training: dropout drops, slopes are random, batches
-            are normalized by themselves.
+            are normalized by themselves. False by default.
 
     Returns:
         A `Diagnosis`, which prints as a table. `keras_fracinit.plots.diagnosis` draws it.
@@ -105,9 +106,9 @@ class _Expected(NamedTuple):
 
 
 def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
-    """Theory and band at the start and behind each step, moved by what the pools have done.
+    """Computes prediction and band at the start and behind each step, shifted by earlier pooling.
 
-    By the ids of outputs, for a layer may be called more than once.
+    The keys are ids of outputs, because a layer may be called more than once.
     """
     sigmas, found = sigmas_for(walks), {}
     for place, walk in enumerate(walks, start=1):
@@ -132,7 +133,7 @@ def _layer(
     mean, variance = found["log_norm_mean", None], found["log_norm_variance", None]
     facts: dict[str, Any] = {}
     if kernels := kernels_in(output.layer, known):
-        item = kernels[-1]  # of a separable convolution the pointwise one
+        item = kernels[-1]  # in a separable convolution the pointwise kernel
         site = item.kernel.site
         facts = {
             "kind": site.spec.kind,
@@ -159,5 +160,5 @@ def _layer(
 
 
 def _exp(x: float) -> float:
-    """Infinity where a walk has left the floats."""
+    """Computes exp(x), with infinity where a float overflows."""
     return math.exp(x) if x < 709.0 else math.inf if x > 0.0 else math.nan

@@ -1,23 +1,25 @@
-"""The walks of a signal through a model: where theory follows its size, how far it may stray.
+"""Computes how far the size of a signal may stray in one draw of a network: a random walk.
 
 Through a layer of width d the logarithm of the size of a signal takes a step of mean mu and
-variance nu^2 (see `propagation`), independent of the other layers. One network is one draw of the
-walk, and almost the same one for all its inputs. After k layers that keep the moment of some order
-between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more,
-where mu_2 is the mean at order 2, and that of order 0 is 0. This is the band of one draw.
+variance nu^2 (see `propagation`), independent of the other layers. One network is one draw of this
+walk, which is almost the same for all inputs. After k layers that keep the moment of some order
+between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more:
+mu_2 is the mean at order 2, and the mean at order 0 is 0. This is the band of one draw.
 
-Behind a smooth activation the size is not that before it times a factor. There the walk is one
-around the operating point, where the pre-activations have unit root mean square and the output
-`sqrt(E q)`: of a deviation from it in the logarithm each layer leaves the share b, the slope of the
-length map (see `smooth`), and adds its own fluctuation, so that `V_k = b^2 V_(k-1) + nu^2`. For
-b > 1 the point repels. Carried on with such a b the band would soon hold everything, runaways too;
-with b = 1 it is that of a homogeneous layer, which is what a healthy network keeps to.
+A smooth activation does not multiply the size by a factor. The walk is then one around the
+operating point, where the pre-activations have unit root mean square and the output has
+`sqrt(E q)`. Each layer keeps the share b of a deviation in the logarithm, with b the slope of the
+length map (see `laws.smooth`), and adds its own fluctuation, so that `V_k = b^2 V_(k-1) + nu^2`.
+For b > 1 the point repels. With such a b the band would soon hold everything, runaway networks
+included; so b is capped at 1, which gives the band of a homogeneous layer, and a healthy network
+stays within that.
 
-A walk leads from one layer that theory does not follow (a normalization, an activation without a
-law) to the next. Two things widen the band. With several positions the size is that of a sample as
-a whole, and the mean of a step lies between that of one position and its negative, by Jensen. Zeros
-that pad a convolution take the place of inputs: up to the share of them, under a signal that is
-even. Pooling moves a signal by what it finds in it; its steps are left out.
+A walk extends from the input, or from a layer that theory does not follow (a normalization, an
+activation without a law), to the next such layer. Two effects widen the band. With several
+positions the size is that of a sample as a whole, and by Jensen the mean of a step lies between the
+mean for one position and its negative. Zeros that pad a convolution replace inputs, at most in the
+share that they have of all inputs if the signal is spread evenly. How much pooling changes the size
+depends on the signal, so the steps of pooling are left out.
 """
 
 from __future__ import annotations
@@ -45,13 +47,13 @@ _POOLS = (Effect.AVERAGES, Effect.PICKS)
 
 
 class KernelLaws(NamedTuple):
-    """A kernel and its values, with the laws in this mode.
+    """A kernel and its statistics, with its laws in training or at inference.
 
     Attributes:
         kernel: The kernel.
-        law: Of what acts on its output; None if theory does not follow.
-        scale: What its scale is for.
-        values: Its values.
+        law: The law of the activation of its output; None if theory does not follow.
+        scale: The law that its scale is chosen for.
+        values: The statistics of its weights.
     """
 
     kernel: Kernel
@@ -65,19 +67,19 @@ class KernelLaws(NamedTuple):
 
 
 class LayerStep(NamedTuple):
-    """One layer with a kernel, or several that are called as one.
+    """A step of a walk: one layer with a kernel, or several that are called as one.
 
     Attributes:
-        first: Its output.
-        last: The last output before the next step, behind its activation.
-        mean: What theory says of the weights as they are, in nats; nan if they are none, or the
-            activation is smooth.
-        variance: In nats squared.
-        low: The mean at s = 2, less what may be lost at edges.
-        high: The mean at s = 0.
-        share: What is left of an earlier deviation: 1 but for smooth activations.
-        point: The size of the input, and that of the output, at the operating point of a smooth
-            activation; None for others.
+        first: The output of the layer.
+        last: The last output before the next step, behind the activation.
+        mean: The expected step for the weights as they are, in nats; nan if they are zero or not
+            finite, or the activation is smooth.
+        variance: The variance of the step, in nats squared.
+        low: The mean at s = 2, less the possible loss at padded edges, in nats.
+        high: The mean at s = 0, in nats.
+        share: The share of an earlier deviation that is left: 1 except for smooth activations.
+        point: The sizes of input and output at the operating point of a smooth activation, in nats;
+            None for others.
     """
 
     first: Output
@@ -95,9 +97,10 @@ class Walk:
     """Steps in a row, and the size of the signal before and behind each, in nats.
 
     Attributes:
-        start: The output that the first step takes.
-        steps: At least one.
-        sizes: The measured size at the start and behind each step, without the steps of pooling.
+        start: The output that is the input of the first step.
+        steps: The steps, at least one.
+        sizes: The measured size at the start and behind each step, in nats, without the steps of
+            pooling.
     """
 
     start: Output
@@ -106,7 +109,7 @@ class Walk:
 
     @property
     def centres(self) -> list[float]:
-        """Behind each step the size that the band is around: that of the start, as it is kept."""
+        """The size around which the band lies behind each step: that of the start, as kept."""
         centre, found = self.sizes[0], []
         for step in self.steps:
             if step.point is not None:
@@ -116,11 +119,11 @@ class Walk:
 
     @property
     def drift(self) -> float:
-        """In nats, over all steps."""
+        """The deviation of the last size from the centre of the band, in nats."""
         return self.sizes[-1] - self.centres[-1]
 
     def band(self, sigmas: float) -> list[tuple[float, float]]:
-        """Lowest and highest drift behind each step, `sigmas` standard deviations off the means."""
+        """Computes lowest and highest drift behind each step, at `sigmas` standard deviations."""
         low = high = variance = 0.0
         band = []
         for step in self.steps:
@@ -131,13 +134,13 @@ class Walk:
         return band
 
     def excess(self, sigmas: float) -> float:
-        """How far the drift is outside the band, in nats; negative below, 0 inside."""
+        """Computes how far the drift is outside the band, in nats; negative below, 0 inside."""
         low, high = self.band(sigmas)[-1]
         return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
 
 
 def laws_by_layer(kernels: Sequence[Kernel], values: Sequence[Values], training: bool) -> Any:
-    """By the id of a layer, its kernels: what `walks_of` looks up."""
+    """Maps the id of each layer to its kernels with their laws, for `walks_of`."""
     known: dict[int, list[KernelLaws]] = {}
     for kernel, found in zip(kernels, values, strict=True):
         downstream = kernel.downstream if kernel.normal else Downstream()
@@ -147,13 +150,13 @@ def laws_by_layer(kernels: Sequence[Kernel], values: Sequence[Values], training:
 
 
 def kernels_in(layer: Any, known: dict[int, list[KernelLaws]]) -> list[KernelLaws]:
-    """Those of a layer, and of the layers that it calls in a loop; none of no layer."""
+    """Finds the kernels of a layer and of the layers that it calls in a loop; none for None."""
     inner = layer._flatten_layers() if isinstance(layer, LOOPS) else [layer]
     return [item for part in inner for item in known.get(id(part), ())]
 
 
 def walks_of(path: Sequence[Output], known: dict[int, list[KernelLaws]]) -> list[Walk]:
-    """All walks on a path through the model, in order."""
+    """Splits a path through the model into walks, in order."""
     walks: list[Walk] = []
     firsts: list[int] = []  # the places on the path where steps begin
     for place, output in enumerate([*path, None]):
@@ -209,12 +212,12 @@ def _step(kernels: list[KernelLaws], first: Output, last: Output) -> LayerStep:
 
 
 def _level(law: Any) -> float:
-    """The size behind pre-activations of unit size, in nats."""
+    """Computes the size of the output at pre-activations of unit size, in nats."""
     return 0.5 * math.log(law.mean)
 
 
 def _mean(item: KernelLaws) -> float:
-    """What theory says of weights as they are."""
+    """Computes the expected step for the weights as they are, in nats."""
     gain = item.gain
     if not (math.isfinite(gain) and gain > 0.0):
         return math.nan
@@ -222,7 +225,7 @@ def _mean(item: KernelLaws) -> float:
 
 
 def _edges(site: KernelSite, shape: tuple[int, ...]) -> float:
-    """The logarithm of the root of the share of inputs that are no padding."""
+    """Computes the logarithm of the square root of the share of inputs that are not padding."""
     layer = site.layer
     if site.spec.kind not in ("convolution", "depthwise") or layer.padding != "same":
         return 0.0

@@ -1,4 +1,4 @@
-"""A diagnosis as a record that prints as a table."""
+"""Holds a diagnosis as a record that prints as a table."""
 
 from __future__ import annotations
 
@@ -16,31 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LayerDiagnosis:
-    """One output of a layer.
+    """The diagnosis of one output of a layer.
+
+    Norms r are root mean squares over the units at one position of one sample.
 
     Attributes:
-        path: Of the layer; "input" for what the model is given.
+        path: The path of the layer; "input" for the input of the model.
         depth: The number of layers with a kernel up to here, this one included.
         s_scales: By order, `(mean r^s)^(1/s)` over samples and positions.
-        log_norm_mean: Of `log r` over the survivors, in nats.
-        log_norm_std: Their spread, in nats.
+        log_norm_mean: The mean of `log r` over the norms that are not zero, in nats.
+        log_norm_std: The standard deviation of `log r` over the same, in nats.
         size: The geometric mean, over the samples that are not zero, of their root mean squares.
         dead_units: The share of units that are zero for all samples.
         dead_inputs: The share of samples that are zero as a whole.
         cosine: The mean cosine between two different samples.
-        nonfinite: How many of the norms r are nan or infinite.
-        kind: Of its kernel, as in a `Plan`; empty if it has none.
-        law: Of what acts on the output of the kernel; empty if theory does not follow.
-        effective_order: The order that its weights keep, as far as they are independent and around
-            zero: 2 is He's. nan where there is no law, or the scale is above that of order 0.
-        order_censored: Whether that is but a lower bound, as in a `Change`.
-        tail_index: Hill's estimate, from the weights.
-        alpha: The tail index that their initializer draws: 2 but for stable weights, for which the
-            table puts it beside the estimate.
-        walk: The number of the stretch over which theory follows, from 1; 0 where it does not.
-        predicted: The size that theory gives these weights from the start of the walk on; nan from
-            the first smooth activation on, behind which it depends on the size before.
-        low: The lower end of the band of one draw there.
+        nonfinite: The number of norms r that are nan or infinite.
+        kind: The kind of the layer's kernel, as in a `Plan`; empty if it has none.
+        law: The law of the activation of the kernel's output; empty if theory does not follow.
+        effective_order: The order that the weights keep, if they are independent with mean zero; 2
+            is He's. nan where there is no law, or the scale is above that of order 0.
+        order_censored: Whether `effective_order` is only a lower bound, as in a `Change`.
+        tail_index: Hill's estimate of the tail index of the weights.
+        alpha: The tail index that the initializer draws: 2 except for stable weights, for which the
+            table shows it beside the estimate.
+        walk: The number of the stretch of layers for which theory holds, from 1; 0 outside.
+        predicted: The size that theory expects for these weights, from the start of the walk on;
+            nan from the first smooth activation on, behind which it depends on the size before.
+        low: The lower end of the band of one draw, a size.
         high: The upper end.
     """
 
@@ -78,12 +80,12 @@ class LayerDiagnosis:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a network. Prints as a table with the verdicts below it.
+    """The diagnosis of a network. Prints as a table with the verdicts below it.
 
     Attributes:
-        layers: One for each output, in the order of the calls.
-        verdicts: In words; the gravest first.
-        healthy: Whether none of them speaks against the network.
+        layers: A record for each output, in the order of the calls.
+        verdicts: Sentences on what is wrong, or noteworthy; the gravest first.
+        healthy: Whether none of the verdicts is against the network.
     """
 
     layers: tuple[LayerDiagnosis, ...]
@@ -97,14 +99,16 @@ class Diagnosis:
         return len(self.layers)
 
     def __getitem__(self, path: str) -> LayerDiagnosis:
-        """The last output of the layer of this path."""
+        """The record of the last output of the layer with this path."""
         found = [layer for layer in self.layers if layer.path == path]
         if not found:
             raise KeyError(path)
         return found[-1]
 
     def to_pandas(self) -> pd.DataFrame:
-        """A row for each output, a column for each attribute, "s_scale_1" for the order 1.
+        """Makes a frame: a row for each output, a column for each attribute.
+
+        The s-scale of order 1 is the column "s_scale_1".
 
         The last column, "log_norm_stddev", is `log_norm_std` under its name up to 0.1.
         """

@@ -1,4 +1,4 @@
-"""What is wrong with a network, in words: only what the numbers leave no doubt about."""
+"""Turns the numbers of a diagnosis into verdicts, only where they leave no doubt."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from keras_fracinit.graph.downstream import NORMALIZED
 from keras_fracinit.graph.operations import Effect, effect_of
 from keras_fracinit.models.forward_pass import Output
 
-COLLAPSED = 0.99  # a mean cosine
+COLLAPSED = 0.99  # the mean cosine from which on inputs count as parallel
 
 
 _NO_CURE = "which no scale cures"
 
 
-_DYING = 0.05  # a share of the inputs
+_DYING = 0.05  # the share of zero inputs above which a network counts as dying
 
 
-_OUTSIDE = NormalDist().cdf(-2.0)  # the probability of one walk below its band, or above
+_OUTSIDE = NormalDist().cdf(-2.0)  # the probability that one walk ends above its band
 
 
 _Kernels = Mapping[int, Sequence[KernelLaws]]
 
 
 def sigmas_for(walks: Sequence[Walk]) -> float:
-    """Of the band, in standard deviations: 2 for one walk, and as seldom left by one of several."""
+    """Computes the half-width of the band in standard deviations.
+
+    It is 2 for one walk. For several it is larger, so that any of them leaves its band as rarely.
+    """
     return NormalDist().inv_cdf(1.0 - _OUTSIDE / max(len(walks), 1))
 
 
 def verdicts_of(
     outputs: Sequence[Output], path: Sequence[Output], walks: Sequence[Walk], known: Any
 ) -> tuple[list[str], list[str]]:
-    """What speaks against the network, the gravest first, and what else there is to say."""
+    """Collects the verdicts against the network, the gravest first, and other remarks."""
     signals = _signals(path, known)
     against = [
         *_not_finite(outputs, known),
@@ -50,7 +53,10 @@ def verdicts_of(
 
 
 def _signals(path: Sequence[Output], known: Any) -> Sequence[Output]:
-    """Without what comes of the last kernel if that is, say, a softmax: all of it looks alike."""
+    """Drops the outputs from the last kernel on if no law follows it.
+
+    A softmax is the usual case; its outputs are nearly parallel.
+    """
     places = [i for i, output in enumerate(path) if kernels_in(output.layer, known)]
     lost = places and any(item.law is None for item in kernels_in(path[places[-1]].layer, known))
     return path[: places[-1]] if lost else path
@@ -77,7 +83,7 @@ def _dead(signals: Sequence[Output]) -> Iterator[str]:
 
 
 def _strays(walks: Sequence[Walk]) -> Iterator[str]:
-    """Of the walks outside their bands the one that is farthest off."""
+    """Reports the walk that is farthest outside its band."""
     sigmas = sigmas_for(walks)
     found = [(walk.excess(sigmas), walk) for walk in walks]
     found = [(excess, walk) for excess, walk in found if math.isfinite(excess) and excess]
@@ -89,7 +95,7 @@ def _strays(walks: Sequence[Walk]) -> Iterator[str]:
 
 
 def _best(walks: Sequence[Walk]) -> str:
-    """Of the walks, all inside their bands, the one that goes farthest in each layer."""
+    """Describes the walk with the largest drift per layer, when all are inside their bands."""
     if not walks:
         return "nothing is left to the scale of the weights"
     walk = max(walks, key=lambda walk: abs(walk.drift) / len(walk.steps))
@@ -126,7 +132,7 @@ def _averaged(signals: Sequence[Output]) -> Iterator[str]:
 
 
 def _start_of_collapse(signals: Sequence[Output]) -> int:
-    """The first place from which on all are parallel; the length if the last is not."""
+    """Finds the first place from which on all are parallel; the length if the last is not."""
     start = len(signals)
     while start and signals[start - 1].signal.cosine >= COLLAPSED:
         start -= 1
@@ -144,7 +150,7 @@ def _resets(outputs: Sequence[Output]) -> Iterator[str]:
 
 
 def _unjudged(outputs: Sequence[Output], known: Any) -> Iterator[str]:
-    """The kernels that theory does not follow, but for the last and what needs no scale."""
+    """Lists kernels that theory does not follow, except the last and those that need no scale."""
     last = next((o.layer for o in reversed(outputs) if kernels_in(o.layer, known)), None)
     reasons = [
         item.kernel.not_scalable or item.kernel.downstream.reason
