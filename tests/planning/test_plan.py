@@ -1,4 +1,4 @@
-"""Whole models: what each kernel meets, its true fans, and what drawing it anew does."""
+"""Re-initialization of whole models: the plan, what it keeps, seeds, optimizers and errors."""
 
 import math
 import weakref
@@ -34,161 +34,54 @@ from keras_fracinit.planning import execute, plan, reinitialize, steps
 from keras_fracinit.planning.sampling import sample_kernel
 
 layers, ops = keras.layers, keras.ops
-RELU, LINEAR = "ReLU()", "Linear()"
+RELU = "ReLU()"
 NORM = "a normalization follows"
-SOFTMAX = "softmax follows"
-GATES = "a recurrent kernel"
 # Tiny networks: on TensorFlow a compiler takes longer than all it would save.
 JIT = keras.backend.backend() == "jax"
 
 
-# The plan: one row of the table for each kind of network.
+# The plan. Which fans and laws the kernels of these networks have is in graph/test_kernels.py.
 
-
-HIDDEN = "the model does not show what follows"
-OUTSIDE = "what follows is no layer"
-# kind, fan-in, width, and the law or why it stays as it is. Fans counted by hand.
-MODELS = {
-    "mlp": (mlp, [("dense", 6, 8, RELU), *[("dense", 8, 8, RELU)] * 2, ("dense", 8, 2, LINEAR)]),
-    "vgg": (
-        vgg,
-        [
-            ("convolution", 27, 4, RELU),
-            ("convolution", 36, 4, RELU),
-            ("convolution", 36, 8, RELU),
-            ("convolution", 72, 8, RELU),
-            ("dense", 32, 10, RELU),
-            ("dense", 10, 3, SOFTMAX),
-        ],
-    ),
-    "resnet": (
-        lambda: resnet(False),
-        [
-            ("convolution", 27, 4, RELU),
-            *[("convolution", 36, 4, RELU)] * 4,
-            ("dense", 4, 3, LINEAR),
-        ],
-    ),
-    "resnet-norm": (
-        lambda: resnet(True),
-        [
-            ("convolution", 27, 4, RELU),
-            *[("convolution", 36, 4, NORM)] * 4,
-            ("dense", 4, 3, LINEAR),
-        ],
-    ),
-    "preactivation-resnet": (
-        preactivation_resnet,
-        [
-            ("dense", 6, 8, LINEAR),
-            *[("dense", 8, 8, RELU), ("dense", 8, 8, LINEAR)] * 2,
-            ("dense", 8, 3, LINEAR),
-        ],
-    ),
-    "mobilenet": (
-        mobilenet,
-        [
-            ("convolution", 27, 4, RELU),
-            ("depthwise", 9, 4, RELU),
-            ("convolution", 4, 6, RELU),
-            ("depthwise", 25, 12, "LeakyReLU(negative_slope=0.3)"),
-            ("convolution", 54, 8, LINEAR),
-            ("depthwise", 9, 8, LINEAR),
-            ("pointwise", 8, 5, RELU),
-            ("dense", 5, 3, LINEAR),
-        ],
-    ),
-    "autoencoder": (
-        autoencoder,
-        [
-            ("convolution", 27, 4, RELU),
-            ("transposed", 4 * 4 / 4 * 4, 6, RELU),  # 2 x 2 taps reach one output
-            ("transposed", 9 / 4 * 6, 3, LINEAR),
-        ],
-    ),
-    "transformer": (
-        transformer,
-        [
-            ("embedding", 1, 8, "an embedding"),
-            *[("einsum", 8, 10, LINEAR)] * 3,
-            ("einsum", 10, 8, LINEAR),
-            ("dense", 8, 16, RELU),
-            ("dense", 16, 8, LINEAR),
-            ("dense", 8, 3, LINEAR),
-        ],
-    ),
-    "grouped-query": (
-        grouped_query,
-        [
-            ("einsum", 8, 24, LINEAR),
-            *[("einsum", 8, 12, LINEAR)] * 2,
-            ("einsum", 24, 8, LINEAR),
-            ("dense", 8, 3, LINEAR),
-        ],
-    ),
-    "lstm": (
-        lstm,
-        [
-            ("embedding", 1, 8, "an embedding"),
-            *[("recurrent", 8, 4, GATES), ("recurrent", 4, 4, GATES)] * 2,
-            ("dense", 8, 6, RELU),
-            ("recurrent", 6, 5, GATES),
-            ("recurrent", 5, 5, GATES),
-            ("dense", 5, 1, LINEAR),
-        ],
-    ),
-    "conv-lstm": (
-        conv_lstm,
-        [("recurrent", 18, 4, GATES), ("recurrent", 36, 4, GATES), ("dense", 4, 3, LINEAR)],
-    ),
-    "subclassed": (
-        subclassed,
-        [
-            ("dense", 6, 8, RELU),
-            *[("dense", 8, 16, "LeakyReLU(negative_slope=0.1)"), ("dense", 16, 8, LINEAR)] * 2,
-            ("dense", 8, 4, RELU),
-            ("dense", 4, 3, LINEAR),
-            ("dense", 4, 5, HIDDEN),
-        ],
-    ),
-    "no-symbols": (
-        lambda: subclassed(False),
-        [
-            ("dense", 6, 8, RELU),
-            *[("dense", 8, 16, "LeakyReLU(negative_slope=0.1)"), ("dense", 16, 8, OUTSIDE)] * 2,
-            ("dense", 8, 4, RELU),
-            ("dense", 4, 3, LINEAR),
-            ("dense", 4, 5, HIDDEN),
-        ],
-    ),
+NAMED = [mlp, vgg, preactivation_resnet, mobilenet, autoencoder, transformer, grouped_query]
+NAMED += [lstm, conv_lstm, subclassed]
+BUILDERS = {
+    **{build.__name__: build for build in NAMED},
+    "resnet": lambda: resnet(False),
+    "resnet-norm": lambda: resnet(True),
+    "no-symbols": lambda: subclassed(False),
 }
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_each_kernel_has_its_fans_and_its_law_or_a_reason(name):
-    build, expected = MODELS[name]
-    model = build()
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_plan_gives_each_kernel_the_gain_of_its_law_and_changes_nothing(name):
+    """The laws, the fans and the reasons are those of `kernels_of`."""
+    model = BUILDERS[name]()
     before = weights(model)
     changes = list(plan(model, s=1.0))
-    assert [(c.kind, c.fan_in, c.width) for c in changes] == [row[:3] for row in expected]
-    for change, row in zip(changes, expected, strict=True):
-        assert (change.skipped or change.law).startswith(row[3]), change
-        assert bool(change.skipped) == (not row[3].endswith(")")), change
+    kernels = kernels_of(model)
+    assert [change.path for change in changes] == [kernel.site.path for kernel in kernels]
+    for change, kernel in zip(changes, kernels, strict=True):
+        site = kernel.site
+        assert change.skipped == kernel.reason
+        assert (change.kind, change.fan_in, change.width) == (
+            site.spec.kind,
+            site.fan_in,
+            site.width,
+        )
         assert math.isnan(change.stddev) == bool(change.skipped)
         if not change.skipped:
-            law = {RELU: "relu", LINEAR: "linear"}.get(row[3]) or laws.LeakyReLU(
-                float(row[3].partition("=")[2][:-1])
-            )
-            assert change.gain == pytest.approx(kf.gain(law, 1.0, row[2]), rel=1e-12)
-            assert change.stddev == pytest.approx(math.sqrt(change.gain / row[1]), rel=1e-12)
+            assert change.law == str(kernel.law)
+            gain = kf.gain(kernel.law, 1.0, site.width)
+            assert change.gain == pytest.approx(gain, rel=1e-12)
+            assert change.stddev == pytest.approx(math.sqrt(gain / site.fan_in), rel=1e-12)
     paths = {variable.path for variable in model.weights if len(variable.shape) > 1}
     assert {change.path for change in changes} == {p for p in paths if not p.endswith("bias")}
-    assert equal(weights(model), before)  # a plan changes nothing
+    assert equal(weights(model), before)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", BUILDERS)
 def test_what_is_planned_is_done_and_nothing_else(name):
-    model = MODELS[name][0]()
+    model = BUILDERS[name]()
     before = {id(variable): array(variable) for variable in model.weights}
     report = reinitialize(model, s=2.0, seed=3, distribution="untruncated_normal")
     drawn = {change.path: change for change in report if not change.skipped}
@@ -247,53 +140,6 @@ def test_the_architectures_of_keras_are_covered(name, monkeypatch):
         assert [bool(change.skipped) for change in changes] == [False] * 15 + [True]
     else:
         assert any(reason.startswith(NORM) for reason in reasons)
-
-
-def test_an_unbuilt_stack_shows_what_follows_but_has_no_values():
-    inputs = keras.Input((4,))
-    inner = keras.Model(inputs, layers.Dense(3, name="c")(layers.ReLU()(inputs)))
-    chain = [layers.Dense(5, name="b"), layers.Dropout(0.1), layers.LeakyReLU(negative_slope=0.2)]
-    model = keras.Sequential(
-        [layers.Dense(4, name="a"), inner, layers.ReLU(), keras.Sequential(chain)]
-    )
-    assert not model.built
-    kernels = [(kernel.path, kernel.law, kernel.reason) for kernel in kernels_of(model)]
-    assert kernels == [
-        ("a", laws.ReLU(), ""),
-        ("c", laws.ReLU(), ""),
-        ("b", laws.LeakyReLU(0.2), ""),
-    ]
-    with pytest.raises(ValueError, match="`model` must be built"):
-        plan(model)
-
-
-def test_a_call_that_fails_leaves_keras_as_it_is_and_says_why():
-    class Failing(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.dense = layers.Dense(3)
-            self.works = True
-
-        def call(self, inputs):
-            if not self.works:
-                raise RuntimeError("out of luck")
-            return self.dense(inputs)
-
-    model = Failing()
-    model(X)
-    model.works = False
-    call, symbolic_call = keras.layers.Layer.__call__, keras.Operation.symbolic_call
-    (change,) = plan(model)
-    assert change.skipped.startswith(HIDDEN)
-    assert "out of luck" in change.skipped
-    assert keras.layers.Layer.__call__ is call
-    assert keras.Operation.symbolic_call is symbolic_call
-
-
-def test_what_is_added_is_named():
-    notes = [change.note for change in plan(resnet(False))]
-    assert [bool(note) for note in notes] == [False, False, True, False, True, False]
-    assert notes[2] == "added to 1 other(s): the moment of the sum is not kept"
 
 
 def test_dropout_enters_the_law_where_asked():
