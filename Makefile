@@ -1,19 +1,29 @@
 # Every target sets up what it needs, in a virtual environment inside the checkout.
 PYTHON ?= python3
 BIN := .venv/bin
-PYTEST := OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 -q
+KERAS_BACKEND ?= tensorflow
+PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+FOR_TESTS := .venv/with-dev $(patsubst %,.venv/with-%,$(filter jax torch,$(KERAS_BACKEND)))
 
-.PHONY: demo test test-backends lint types wheel docs examples benchmarks bench-learning paper paper-training clean
+.PHONY: demo test test-slow test-all test-backends lint types wheel docs examples benchmarks bench-learning paper paper-training clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
 
-test: .venv/with-dev
-	KERAS_BACKEND=tensorflow $(PYTEST)
+# The quick tests, on TensorFlow unless KERAS_BACKEND says otherwise, as do the next two.
+test: $(FOR_TESTS)
+	$(PYTEST) -m "not slow"
 
-test-backends: .venv/with-dev .venv/with-jax .venv/with-torch
-	KERAS_BACKEND=jax $(PYTEST)
-	KERAS_BACKEND=torch $(PYTEST)
+test-slow: $(FOR_TESTS)
+	$(PYTEST) -m slow
+
+test-all: $(FOR_TESTS)
+	$(PYTEST)
+
+test-backends:
+	$(MAKE) test-all KERAS_BACKEND=tensorflow
+	$(MAKE) test-all KERAS_BACKEND=jax
+	$(MAKE) test-all KERAS_BACKEND=torch
 
 lint: .venv/with-dev
 	$(BIN)/ruff check .
