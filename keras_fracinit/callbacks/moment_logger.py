@@ -1,4 +1,4 @@
-"""`MomentLogger`: what every layer does to the signal, recorded while a model trains."""
+"""`MomentLogger`, which records the moments of every layer's signal while a model trains."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
     """Records the moments of every layer's signal while a model trains.
 
     For each layer it records the s-scale `m_s = (mean (|A|/sqrt(units))^s)^(1/s)` of its output A
-    on a fixed batch, the probe, for several orders s: what an initializer of order s keeps from
-    layer to layer. A line that falls over depth is a signal that vanishes, one that rises a signal
-    that explodes; for a fresh network `LayerScale` says how far chance may take it. Beside it stand
-    mean and variance of the log-norm `log(|A|/sqrt(units))` over the samples that are not zero,
-    the share of those that are, and the number of samples with a nan or inf in them.
+    on a fixed batch, the probe, for several orders s; an initializer of order s keeps `m_s` from
+    layer to layer. If it falls over depth the signal vanishes, if it rises the signal explodes; for
+    a fresh network `LayerScale` says how far chance may take it. It also records mean and variance
+    of the log-norm `log(|A|/sqrt(units))` over the samples that are not zero, the share of samples
+    that are zero, and the number of samples with a nan or inf in them.
 
     The last axis of an output holds its units; positions (pixels, time steps) count as samples.
     Training is not touched: weights, history, statistics of normalization, seeds and the global
@@ -47,33 +47,33 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
     Args:
         probe: The batch: an array, a list or dict of inputs, a pair `(x, y)` or triple
             `(x, y, sample_weight)`, a `tf.data.Dataset`, a `PyDataset` or a torch `DataLoader`.
-            Of a dataset the first batch is taken, when the callback is made; where a shuffling
-            pipeline is also trained on, that advances its order. Of more than 256 samples the first
-            256 are used, with a warning. 64 are enough to see a trend.
+            A dataset gives its first batch, when the callback is made; where a shuffling pipeline
+            is also trained on, that advances its order. If there are more than 256 samples, the
+            first 256 are used, with a warning. 64 are enough to see a trend.
         orders: The orders s, each in [0, 2]. At s = 0 the scale is `exp(mean log)`.
         quantities: Any of
             "activations" (default): the output of every layer.
-            "preactivations": what a layer with a kernel hands to its activation.
+            "preactivations": the input of the activation of every layer with a kernel.
             "weights": every trainable variable, its entries as samples of one unit.
-            "gradients": of the loss on the probe, in the same way; needs targets.
+            "gradients": those of the loss on the probe, in the same way; they need targets.
             "updates": the change of every trainable variable since the last record, likewise.
         every: "epoch" (default), or a number of optimizer steps. A record is also made before the
             first step.
-        layers: Names or paths of layers, or patterns of them such as "block_1/*"; the variables and
-            inner layers of those named are included. All by default.
-        kind: "norm" (default), or "unit" to take every unit of every sample for itself,
+        layers: Names or paths of layers, or patterns of them such as "block_1/*"; their variables
+            and inner layers are included. All by default.
+        kind: "norm" (default), or "unit" to take every unit of every sample by itself,
             `m_s = (mean |A_j|^s)^(1/s)`; or a number alpha in (0, 2) for the l_alpha norm in place
             of the Euclidean one, which layers of alpha-stable weights keep.
         training: False (default) measures the network as it is used, True as it is trained, with
-            dropout and random slopes: the law that an initializer with `dropout` is made for.
+            dropout and random slopes, which is what an initializer with `dropout` is made for.
         tail_index: Whether Hill's estimate of the tail index is recorded too, from the square root
             of the number of samples.
         to_logs: True (default) puts the s-scales of the last layer, their slopes over depth and the
             seconds that the record took into the logs of the epoch, and so into History, CSVLogger
             and the metrics of KerasTuner; "all" puts everything there, False nothing.
-        prefix: Put before every key of the logs, for several loggers at once.
+        prefix: Stands before every key of the logs, to tell several loggers apart.
         path: A CSV file (its name ends in .csv) to which every record is appended at once, in the
-            columns of `history`. An existing one is continued.
+            columns of `history`. A file that exists is continued.
         log_dir: A folder for events that TensorBoard shows. Writing them does not need TensorFlow.
 
     Attributes:
@@ -82,7 +82,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             outputs of one path: a shared layer has several), quantity, statistic ("s_scale",
             "log_norm_mean", "log_norm_variance", "zeros", "nonfinite", "tail_index", "slope",
             "seconds"), order (of "s_scale" and "slope"), value and stderr. The standard error is
-            over the samples of the probe, all seen by one network.
+            over the samples of the probe, all in one network.
 
     The slope is that of `log m_s` against the number of layers with a kernel passed so far, in nats
     per layer. Keys of the logs and tags of TensorBoard are
@@ -90,9 +90,9 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
     `{quantity}/slope/s1` and `logger/seconds`.
 
     Copies (also by pickle) are new callbacks of the same configuration, without records. With
-    another model the records start afresh. A layer that calls inner layers in a loop (RNN,
-    Bidirectional, TimeDistributed) is seen from outside only; operations that are no layers are not
-    seen, nor outputs that are not floating-point samples of a known shape.
+    another model the records start afresh. If a layer calls inner layers in a loop (RNN,
+    Bidirectional, TimeDistributed), only its own output is recorded. Operations that are no layers
+    are not recorded, nor outputs that are not floating-point samples of a known shape.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -157,8 +157,8 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
                     f"Received: every={every!r} (of type {type(every)})"
                 )
             every = check_integer("every", every, 1, 2**62)
-            # An attribute of the instance: a method of the class would cost every training its
-            # asynchronous dispatch of callbacks, this one only those who ask for steps.
+            # On the instance, not in the class: Keras gives up the asynchronous dispatch of
+            # callbacks as soon as one has a hook for batches.
             self.on_train_batch_end = self._on_train_batch_end
         self.every = every
         if to_logs != "all":
@@ -179,7 +179,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         self._files: list[RecordFile[Record]] = []
         self._layout: Any = None
         self._epoch = 0
-        self._offset = 0  # of our steps from the optimizer's, which recompiling sets back
+        self._offset = 0  # of our steps from the optimizer's, which start again on recompiling
 
     @property
     def history(self) -> pd.DataFrame:
@@ -214,7 +214,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         if self._beginning:  # here and not before, because only now is the epoch known
             self._beginning = False
             last = self.records[-1] if self.records else None
-            # Otherwise an earlier fit has ended here, and the model was not changed since.
+            # Otherwise an earlier fit ended here, and the model has not changed since.
             if last is None or last.step != step or last.layout is not self._layout:
                 self._record(step)
             self._due = self._next_due(step)
@@ -243,7 +243,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         return (step // self.every + 1) * self.every
 
     def _step(self) -> int:
-        """The steps of the optimizer. On JAX `self.model` brings its state back to measure, too."""
+        """The steps of the optimizer. On JAX `self.model` also syncs the state to be measured."""
         return self._offset + int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def _record(self, step: int) -> None:

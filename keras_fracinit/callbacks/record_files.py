@@ -1,4 +1,4 @@
-"""CSV files that grow by whole records while a model trains."""
+"""Files that grow by whole records while a model trains, in any format and in CSV."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ Record = TypeVar("Record")
 
 
 class RecordFile(Generic[Record]):
-    """A file that training appends to and that cannot stop it.
+    """A file to which training appends, and whose errors cannot stop the training.
 
     A record is written by one call to the system, whole or not at all. If that fails (the disk is
-    full, the folder gone) there is one warning, and every later record tries again to write what is
-    missing; a file that was deleted is written anew from the first record of this run.
+    full, the folder gone) there is one warning, and every later record tries again to write those
+    that are missing; a file that was deleted is written again from the first record of this run.
 
     Args:
         path: The file; its folders are made.
-        header: The bytes it starts with.
-        encode: One record as bytes.
+        header: The bytes at the start of a new file.
+        encode: Makes bytes of a record.
         argument: The name of the argument that gave the path, for messages.
 
     Raises:
@@ -43,7 +43,7 @@ class RecordFile(Generic[Record]):
             self._append(b"")
 
     def write(self, records: Sequence[Record]) -> None:
-        """Appends those of all the records of this run that are not in the file yet."""
+        """Appends the records that are not in the file yet; `records` are all of this run."""
         try:
             if not self.path.exists():
                 self._written = 0
@@ -81,12 +81,12 @@ class RecordFile(Generic[Record]):
 def csv_file(
     path: Path, columns: Sequence[str], rows: Callable[[Record], Iterable[Sequence[Any]]]
 ) -> RecordFile[Record]:
-    """A CSV file to which each record adds rows; one that exists is continued.
+    """A CSV file to which each record adds rows; a file that exists is continued.
 
-    A process that was killed while it wrote may have left part of a row: it is cut off.
+    Part of a row, which a process killed while it wrote may have left, is cut off.
 
     Raises:
-        ValueError: If the file cannot be written or is something else.
+        ValueError: If the file cannot be written, or does not start with these columns.
     """
     header = _csv_bytes([columns])
     if path.is_file():

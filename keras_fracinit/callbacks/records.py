@@ -1,4 +1,4 @@
-"""What is kept of a measurement, and under which names it goes."""
+"""Names the numbers of a measurement: the columns, tags and keys under which they are recorded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("step", "epoch", "layer", "call", "quantity", "statistic", "order", "
 
 
 class Label(NamedTuple):
-    """What a number is about; the columns of `MomentLogger.history` of the same names."""
+    """The columns of `MomentLogger.history` that tell numbers of one record apart."""
 
     layer: str
     call: int
@@ -28,7 +28,7 @@ class Label(NamedTuple):
 
 
 class Layout:
-    """Which number of a measurement goes by which name: labels, tags, and what the logs show."""
+    """The labels and tags of all numbers of a record, in order, and which go into the logs."""
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[tuple[str, float | None]]) -> None:
         self.labels: list[Label] = []
@@ -48,7 +48,7 @@ class Layout:
         for quantity in last:
             deep = [i for i, r in enumerate(rows) if r.quantity == quantity and r.depth is not None]
             self._profiles.append((deep, np.array([rows[i].depth for i in deep], dtype=float)))
-            for _, order in columns[: self._orders]:  # which come first
+            for _, order in columns[: self._orders]:  # the s-scales come first
                 label = Label("", 0, quantity, "slope", _number(order))
                 self._add(label, [quantity, "slope", f"s{order:g}"], True)
         self._add(Label("", 0, "logger", "seconds", math.nan), ["logger", "seconds"], True)
@@ -70,7 +70,7 @@ class Layout:
 
 
 class Record(NamedTuple):
-    """What was measured at one step: `values[i]` belongs to `layout.labels[i]`."""
+    """The numbers measured at one step: `values[i]` belongs to `layout.labels[i]`."""
 
     time: float
     step: int

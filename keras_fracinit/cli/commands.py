@@ -1,4 +1,4 @@
-"""The three commands: diagnose, reinitialize, gain."""
+"""Runs the three commands of the command line: diagnose, reinitialize and gain."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _reinitialize(arguments: argparse.Namespace) -> int:
     with whole("--out", arguments.out, arguments.overwrite) as path:
         try:
             model.save(path)
-        except Exception as error:  # whatever a layer without a configuration says
+        except Exception as error:  # a layer without a configuration may raise anything
             raise ValueError(
                 f"The model must be one that Keras saves ({one_line(error)})"
             ) from error

@@ -1,4 +1,4 @@
-"""The files of the command line: models, data, and what is written whole or not at all."""
+"""Checks, reads and writes the files of the command line."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 1000  # characters of a message: some of Keras' hold the whole model
 
 
 def existing(option: str, path: Path) -> Path:
-    """A path if there is a file."""
+    """Returns the path if a file is there, and refuses it otherwise."""
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
         raise ValueError(
@@ -30,7 +30,7 @@ def existing(option: str, path: Path) -> Path:
 
 
 def check_output(option: str, path: Path, overwrite: bool, suffix: str = "") -> None:
-    """Refuses what cannot be written, and what is there already unless that is allowed."""
+    """Refuses a path that cannot be written, or that exists and may not be replaced."""
     received = f"Received: {option}={str(path)!r}"
     if not path.name.endswith(suffix):
         raise ValueError(f"`{option}` must end in {suffix}. {received}")
@@ -43,7 +43,7 @@ def check_output(option: str, path: Path, overwrite: bool, suffix: str = "") -> 
 
 
 def check_distinct(paths: Mapping[str, Path]) -> None:
-    """Refuses options that name the same file, of which one would replace the other."""
+    """Refuses options that name the same file, since one would replace the other."""
     seen: dict[str, str] = {}
     for option, path in paths.items():
         other = seen.setdefault(os.path.realpath(path), option)
@@ -55,7 +55,7 @@ def check_distinct(paths: Mapping[str, Path]) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuses a format that matplotlib does not write, and that it is missing."""
+    """Refuses a picture without matplotlib, or in a format that it does not write."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -72,14 +72,14 @@ def check_picture(path: Path) -> None:
 
 @contextmanager
 def whole(option: str, path: Path, overwrite: bool) -> Iterator[Path]:
-    """A file to write that takes the place of `path` only when all of it is there."""
+    """Gives a path to write to, and moves that file to `path` when all of it is written."""
     with replacing(path) as unfinished:
         yield unfinished
-        check_output(option, path, overwrite)  # it may have come up in the meantime
+        check_output(option, path, overwrite)  # a file may have appeared in the meantime
 
 
 def load_model(path: Path, modules: Sequence[str], unsafe: bool, compile: bool) -> Any:
-    """A saved model, after the modules that register its classes."""
+    """Loads a saved model, after importing the modules that register its classes."""
     received = f"Received: model={str(existing('model', path))!r}"
     written = "`model` must be a .keras file that Keras has written whole."
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
@@ -94,7 +94,7 @@ def load_model(path: Path, modules: Sequence[str], unsafe: bool, compile: bool) 
             ) from error
     try:
         return keras.saving.load_model(path, compile=compile, safe_mode=not unsafe)
-    except Exception as error:  # a damaged file fails anywhere in Keras, with anything
+    except Exception as error:  # with a damaged file Keras fails anywhere, with any error
         causes = list(_causes(error))
         text = " ".join(map(str, causes))
         if "safe_mode" in text:
@@ -112,7 +112,7 @@ def load_model(path: Path, modules: Sequence[str], unsafe: bool, compile: bool) 
 
 
 def load_data(path: Path, limit: int) -> Any:
-    """The first samples: an array, or a dict of named ones, or a list of numbered ones."""
+    """Loads the first samples: an array, a dict of named arrays or a list of numbered ones."""
     try:
         loaded = np.load(path, mmap_mode="r", allow_pickle=False)  # the rest stays on the disk
         if isinstance(loaded, np.lib.npyio.NpzFile):
@@ -133,7 +133,7 @@ def load_data(path: Path, limit: int) -> Any:
         )
     if len(arrays) == 1:
         return next(iter(arrays.values()))
-    # What numpy.savez calls arrays that were given no names.
+    # These are the names that numpy.savez gives to arrays without one.
     numbered = [f"arr_{position}" for position in range(len(arrays))]
     return [arrays[name] for name in numbered] if {*numbered} == {*arrays} else arrays
 
@@ -151,6 +151,6 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def one_line(error: BaseException) -> str:
-    """What an error says. Keras' go over many lines, with escape codes of terminals."""
+    """The text of an error on one line. Keras' have many lines, and escape codes of terminals."""
     words = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split())
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} ..."

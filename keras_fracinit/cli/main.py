@@ -1,4 +1,4 @@
-"""The command line: arguments and files in, tables and files out."""
+"""Parses the command line and runs one command."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError) as error:
         print(f"error: {one_line(error)}", file=sys.stderr)
         return 2
-    except Exception:  # Python's own exit code, 1, would speak against a model
+    except Exception:  # Python's own exit code, 1, would mean that the model is not healthy
         traceback.print_exc()
         return 2
 

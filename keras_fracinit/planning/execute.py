@@ -1,4 +1,4 @@
-"""Any model, re-initialized as a whole: what would happen to each kernel and why, and the deed."""
+"""Plans the re-initialization of a whole model, and carries it out."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _IN_MEMORY = 2**20  # bytes
 
 
 def check_unchanged_finite(model: Any, changed: Sequence[Any]) -> None:
-    """A nan that stays would spoil the network whatever its kernels are."""
-    known = {id(variable) for variable in changed}
+    """Refuses nan and inf in the variables that stay: no new kernel makes up for them."""
+    new = {id(variable) for variable in changed}
     for variable in model.weights:
         floating = keras.backend.is_float_dtype(variable.dtype)
-        if id(variable) not in known and floating and not math.isfinite(root_mean_square(variable)):
+        if id(variable) not in new and floating and not math.isfinite(root_mean_square(variable)):
             raise ValueError(
                 "`model` must have finite values in the variables that stay as they are. "
                 f"Received: nan or infinite values in {variable.path!r}; build the model anew, or "
@@ -37,24 +37,25 @@ def check_unchanged_finite(model: Any, changed: Sequence[Any]) -> None:
 
 @contextlib.contextmanager
 def backup() -> Iterator[Callable[[Any], None]]:
-    """Gives a function that keeps the values of a variable; they return if the block fails.
+    """Gives a function that saves the values of a variable, and restores all if the block fails.
 
-    Without a file every kernel would have to be drawn twice, first to see that it can be: twice as
-    long, minutes for orthogonal ones, and an interrupt of the second time would stay half done.
+    The values go to a temporary file. The alternative is to draw every kernel twice, first to see
+    whether it can be drawn: that takes twice as long, minutes for orthogonal kernels, and an
+    interrupt in the second round leaves the model half done.
     """
-    kept: list[Any] = []
+    saved: list[Any] = []
     with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
 
-        def keep(variable: Any) -> None:
+        def save(variable: Any) -> None:
             for piece in pieces(variable):
                 file.write(piece.view(np.uint8).data)  # bfloat16 has no buffer of its own
-            kept.append(variable)
+            saved.append(variable)
 
         try:
-            yield keep
+            yield save
         except BaseException:
             file.seek(0)
-            for variable in kept:
+            for variable in saved:
                 dtype, size = np.dtype(variable.dtype), math.prod(variable.shape)
                 values = np.frombuffer(file.read(size * dtype.itemsize), dtype)
                 variable.assign(values.reshape(variable.shape))
@@ -62,17 +63,17 @@ def backup() -> Iterator[Callable[[Any], None]]:
 
 
 def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) -> Plan:
-    """What `reinitialize` would do to each kernel of a model, and why.
+    """Says what `reinitialize` would do to each kernel of a model, and why.
 
-    The model is run once on symbols, without any data, to see which activation the output of each
-    kernel meets: its own, or the next behind layers that pass a signal on (dropout, pooling,
-    reshaping, sums). Fan-in and width are those of the layer, which the shape alone does not tell
-    of depthwise, transposed, grouped and attention kernels.
+    The model is run once on KerasTensors, without any data, to find the activation that acts on the
+    output of each kernel: its own, or the next one after layers that pass a signal on (dropout,
+    pooling, reshaping, sums). Fan-in and width are those of the layer; for depthwise, transposed,
+    grouped and attention kernels the shape alone does not tell them.
 
-    Smooth activations (tanh, gelu, sigmoid, ...) have a law at one size of the signal only: their
-    pre-activations are to have unit root mean square. The scale of a kernel before one is that of
-    `FracActivation` for the smooth activation that its input came through, or that of `FracLinear`
-    where it is data, or comes of other layers. The note says which, and how long that holds.
+    Smooth activations (tanh, gelu, sigmoid, ...) have a law at one size of the signal only, at
+    pre-activations of unit root mean square. A kernel before one gets the scale of `FracActivation`
+    for the smooth activation that its input passed, or that of `FracLinear` if its input is data or
+    comes from other layers. The note says which, and how long that holds.
 
     A kernel stays as it is, and the plan says why, if a normalization follows (its scale does not
     matter), an activation without a law follows (softmax, ...), it is frozen, recurrent or an
@@ -85,12 +86,12 @@ def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) ->
             they are; or a function of the relative depth of a kernel, 0 for the first and 1 for the
             last, that returns an order.
         only: Patterns of names or paths of the variables to draw, such as "block1*"; all if None.
-        skip: Patterns of those to leave as they are.
+        skip: Patterns of those to leave as they are; none if None.
         include_frozen: Whether kernels of layers that are not trainable are drawn too.
         distribution: As for `FracReLU`. None (default) takes that of each kernel's own initializer.
-        alpha: The tail index of "stable" weights, between 1 and 2; required there, and only there.
+        alpha: The tail index of "stable" weights, between 1 and 2; for them, and only for them.
         biases: "keep" (default), or "zero" to set the biases of the kernels that are drawn to zero.
-        dropout: Whether dropout behind the activation enters the law. The moment is then kept in
+        dropout: Whether dropout after the activation enters the law. The moment is then kept in
             training mode, and shrinks at inference. False (default) keeps it at inference.
 
     Returns:
@@ -114,7 +115,7 @@ def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) ->
     mlp/hidden_1/kernel 64.0 64 ReLU() 2.03982
     mlp/last/kernel 64.0 1 Linear() 1.5708
 
-    Source: theory of `keras_fracinit.gain`; fans: derived at the head of `_kernels.py`.
+    Source: theory of `keras_fracinit.gain`; fans: derived at the head of `graph/kernel_table.py`.
     """
     steps = steps_of(model, check_options(s, options))
     return Plan(tuple(step.change for step in steps))
@@ -128,14 +129,13 @@ def reinitialize(
     dry_run: bool = False,
     **options: Unpack[PlanOptions],
 ) -> Plan:
-    """Draws the kernels of a model anew, in place, so that the s-th moment is kept from layer to
-    layer.
+    """Re-initializes the kernels of a model in place, so that each layer keeps the s-th moment.
 
     Each kernel has a seed of its own, derived from `seed` and its place in the order of the model,
-    so that neither automatic names nor `only` and `skip` change what is drawn. An error, or an
-    interrupt, leaves the kernels as they were: the old values wait in a temporary file, so that no
-    more than one new kernel is in memory at a time. What the optimizer remembers of them (its
-    momenta) is set back to its start.
+    so that neither automatic names nor `only` and `skip` change its values. An error, or an
+    interrupt, leaves the kernels as they were: the old values stay in a temporary file until all is
+    done, and no more than one new kernel is in memory at a time. The optimizer's state of the
+    kernels (momenta) is reset.
 
     Args:
         model: As for `plan`.
@@ -147,12 +147,12 @@ def reinitialize(
             initializers, and `diagnose` takes from these which weights are stable.
 
     Returns:
-        The `Plan` that was carried out. Print it: it names what was left as it was.
+        The `Plan` that was carried out. Its table also names the kernels that stay as they are.
 
     Raises:
         TypeError: As `plan` does.
         ValueError: As `plan` does, or if variables that would stay as they are hold nan or infinite
-            values, which no new kernel cures.
+            values, which no new kernel makes up for.
 
     Example:
 
@@ -177,7 +177,7 @@ def reinitialize(
     changed = [step for step in steps if not step.change.skipped]
     check_unchanged_finite(model, [step.variable for step in changed])
     if seed is None:
-        # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
+        # From Python's generator, like Keras' own, so that keras.utils.set_random_seed governs it.
         seed = random.randrange(2**32)
     seeds = np.random.SeedSequence(seed).generate_state(len(steps))
     with backup() as save:

@@ -1,4 +1,4 @@
-"""What an optimizer remembers of the variables that it trains."""
+"""Resets the optimizer's state of variables that have new values."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ _AVERAGE = "_average"  # the moving average of the variable itself
 
 
 def reset_slots(model: Any, variables: Sequence[Any]) -> str:
-    """Sets what the optimizer of a model remembers of these variables back to its start.
+    """Resets the slots (momenta and the like) that the optimizer of a model has for variables.
 
-    The number of steps stays, and with it the learning rate. The start is that of a new optimizer
-    of the same configuration, because it is not 0 everywhere (Adagrad's is 0.1); a moving average
-    of the weights starts from the new ones.
+    The number of steps stays, and with it the learning rate. Slots get the values that they have in
+    a new optimizer of the same configuration, which are not 0 everywhere (Adagrad's are 0.1); a
+    moving average of the weights starts from the new weights.
 
     Args:
         model: The model.
         variables: The variables whose values are new.
 
     Returns:
-        What was done, in words.
+        A sentence that says what was done.
     """
     optimizer = getattr(model, "optimizer", None)
     if optimizer is None:
         return "the model is not compiled, so there is no optimizer to reset"
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a scaled loss
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of a LossScaleOptimizer
     if not optimizer.built:
         return "the optimizer has not begun, so there is nothing to reset"
     trained = {id(variable): variable for variable in model.trainable_variables}
@@ -46,8 +46,8 @@ def reset_slots(model: Any, variables: Sequence[Any]) -> str:
 def _slots(optimizer: Any, variables: Sequence[Any]) -> dict[int, list[Any]]:
     """The slots of each variable, by its id.
 
-    Keras names a slot after the path of its variable, which another variable may have too; their
-    slots stand in the order of the variables.
+    Keras names a slot after the path of its variable. Where several variables have the same path,
+    their slots come in the order of the variables.
     """
     named: dict[str, list[Any]] = {}
     for variable in variables:

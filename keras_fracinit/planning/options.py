@@ -59,7 +59,7 @@ class Options:
         return check_order(self.s(depth) if callable(self.s) else self.s)
 
     def reason(self, path: str) -> str:
-        """Why the kernel of this path is not among those to be drawn; empty if it is."""
+        """Why the kernel of this path is not to be drawn; empty if it is."""
         if self.only is not None and not matches(self.only, path):
             return "it is not in `only`"
         if matches(self.skip or (), path):
@@ -67,7 +67,7 @@ class Options:
         return ""
 
     def check_patterns(self, paths: Sequence[str]) -> None:
-        """Every pattern must match a kernel, or what was to change would silently stay."""
+        """Refuses a pattern that matches no kernel: its kernels would silently stay as they are."""
         for argument in ("s", "only", "skip"):
             patterns = getattr(self, argument)
             several = patterns if isinstance(patterns, list | Mapping) else ()

@@ -16,31 +16,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """What becomes of one variable.
+    """The change of one variable.
 
     Attributes:
-        path: Of the variable.
+        path: The path of the variable.
         kind: "dense", "einsum", "convolution", "depthwise", "pointwise", "transposed", "embedding",
             "recurrent", "bias", or "unknown".
-        fan_in: Inputs that one output sums over; of a transposed convolution on average.
-        width: Output units at one position; of a recurrent kernel those of one gate.
-        activation: What acts on the output.
-        law: The law that its scale is for, dropout included if it was asked for: of what acts on
-            the output, and where that is smooth of what its input came through.
+        fan_in: Inputs that one output sums over; for a transposed convolution the average.
+        width: Output units at one position; for a recurrent kernel those of one gate.
+        activation: The activation that acts on the output.
+        law: The law that the scale is made for: that of the activation on the output or, where that
+            one is smooth, of the activation that the input passed; dropout is included if it was
+            asked for.
         s: The order that is kept; nan if the variable stays as it is.
-        distribution: What is drawn from.
+        distribution: The distribution of the new values.
         alpha: The tail index of stable weights; None for all others.
-        gain: `fan_in * stddev^2`, of stable weights `fan_in * stddev^alpha`; nan if the variable
+        gain: `fan_in * stddev^2`, for stable weights `fan_in * stddev^alpha`; nan if the variable
             stays as it is.
-        stddev_before: Root mean square of the values that it has.
-        stddev: Standard deviation of the new ones, of stable ones their scale; nan if the variable
-            stays as it is.
-        order_before: The order that the values it has save: 2 is He's, infinity zeros. nan where
-            there is no law, or the scale is above that of order 0, so that all moments grow.
-        order_censored: Whether `order_before` is but a lower bound: of a smooth activation no order
-            above 2 is known, and the order is then 2, printed as ">2".
+        stddev_before: Root mean square of the present values.
+        stddev: Standard deviation of the new values, or their scale if they are stable; nan if the
+            variable stays as it is.
+        order_before: The order of the moment that the present values keep: 2 for He's scale,
+            infinity for zeros. nan if there is no law, or if the scale exceeds that of order 0, so
+            that all moments grow.
+        order_censored: Whether `order_before` is only a lower bound: for a smooth activation no
+            order above 2 is known, and the order is then 2, printed as ">2".
         skipped: Why the variable stays as it is; empty if it does not.
-        note: Where the theory is not exact, and what it leaves out.
+        note: Where the theory is approximate, and what it leaves out.
     """
 
     path: str
@@ -63,13 +65,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """What becomes of each kernel of a model. Prints as a table; `to_pandas` has all columns.
+    """The changes of a whole model. Prints as a table; `to_pandas` has all columns.
 
     Attributes:
         changes: One for each kernel, in the order in which the model calls their layers, and one
             for each bias that is set to zero.
         seed: The seed of the draws; None in a plan.
-        optimizer: What became of the state of the optimizer; empty in a plan.
+        optimizer: What was done to the state of the optimizer; empty in a plan.
     """
 
     changes: tuple[Change, ...]
@@ -117,7 +119,7 @@ class Plan:
 
 
 def _cells(change: Change) -> list[str]:
-    """Of one row of the table."""
+    """The cells of one row of the table."""
     drawn, sized = not change.skipped, change.width > 0
     before = format_number(change.stddev_before)
     return [

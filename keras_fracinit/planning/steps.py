@@ -1,4 +1,4 @@
-"""What becomes of each kernel of a model: the orders that were asked for, and why one is left."""
+"""Decides for each kernel of a model the scale that it gets, or why it stays as it is."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from keras_fracinit.propagation.orders import effective_order_or_nan
 
 @dataclass(frozen=True)
 class PlannedChange:
-    """A change, and how it is made.
+    """A change, and what is needed to make it.
 
     Attributes:
-        change: What becomes of the variable.
+        change: The change.
         variable: The variable.
         position: The place of its kernel in the order of the model.
-        kernel: What is drawn; None if zeros are set.
+        kernel: The kernel to draw; None if the variable is set to zero.
         law: The law that the initializer is for.
     """
 
@@ -97,8 +97,8 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Plan
     stddev = scale.stddev * stretch(site, initializer)
     note = change.note
     if alpha is not None and downstream.upstream is not None and point_mass_of(law) is None:
-        # Sums of stable numbers are made by the largest, so the linear gain falls as the width
-        # grows, while a smooth activation is exact at Z/sqrt(2).
+        # The largest number dominates a sum of stable numbers, so the linear gain falls as the
+        # width grows, while a smooth activation is exact at Z/sqrt(2).
         size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
         note += f", of stable weights at {size:.2g} of that size"
     change = replace(change, s=order, gain=scale.gain, stddev=stddev, note=note)
