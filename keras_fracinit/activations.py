@@ -41,6 +41,7 @@ _FUNCTIONS: dict[object, Law] = {
 
 
 _FLAT = 1e-6  # relatively, in float32
+_GRID = np.logspace(-6.0, 3.0, 91)  # where a function is looked at for its linear odd part
 
 
 def parameters_of(law: Law) -> dict[str, Any]:
@@ -156,12 +157,13 @@ def _name(function: Any) -> str:
 @functools.lru_cache(maxsize=64)
 def _sample(function: Any, name: str) -> smooth.Sampled:
     z = smooth.nodes(doubled=True)
-    shape = (z.size, 1)
+    points = np.concatenate([z.ravel(), _GRID, -_GRID])
+    shape = (points.size, 1)
     try:
         with warnings.catch_warnings():
             # That it answers 1 to one number alone; the law refuses it for that.
             warnings.filterwarnings("ignore", "You are using a softmax")
-            answer = function(keras.ops.convert_to_tensor(z.reshape(shape).astype("float32")))
+            answer = function(keras.ops.convert_to_tensor(points.reshape(shape).astype("float32")))
         values = np.asarray(keras.ops.convert_to_numpy(answer), "float64")
     except Exception as error:
         raise ValueError(
@@ -175,4 +177,17 @@ def _sample(function: Any, name: str) -> smooth.Sampled:
         )
     if np.ptp(values) < _FLAT * np.abs(values).max():
         values = np.full_like(values, values[0])  # as sparsemax is, but for rounding
-    return smooth.Sampled.of(name, values.reshape(z.shape))
+    values = values[:, 0]
+    slope = _pair_slope(values[z.size :])
+    return smooth.Sampled.of(name, values[: z.size].reshape(z.shape), slope)
+
+
+def _pair_slope(values: Any) -> float | None:
+    """c of `phi(u) - phi(-u) = c u`, from the values on the grid and on its negative."""
+    above, below = np.split(values, 2)
+    size = np.maximum(np.maximum(np.abs(above), np.abs(below)), _GRID)
+    if not np.isfinite(values).all() or (np.abs(above + below) <= _FLAT * size).all():
+        return None  # an odd function; a linear one would gain nothing
+    slope = float(f"{(above - below)[_GRID == 1.0][0]:.6g}")
+    linear = (np.abs(above - below - slope * _GRID) <= _FLAT * size).all()
+    return slope if linear and slope else None

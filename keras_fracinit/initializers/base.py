@@ -20,6 +20,13 @@ import ml_dtypes
 from keras_fracinit import laws
 from keras_fracinit.activations import parameters_of
 from keras_fracinit.initializers.fans import Fans, check_axes, check_shape, fans_of, split_axes
+from keras_fracinit.initializers.pairs import (
+    Block,
+    block_of,
+    check_pairs,
+    check_taps,
+    pair_law_of,
+)
 from keras_fracinit.initializers.stable_sampling import sample_stable
 from keras_fracinit.laws import stable
 from keras_fracinit.propagation import moments
@@ -47,6 +54,12 @@ class LayerScale:
         log_norm_mean: Mean of the log-norm that the layer adds, in nats, given survival.
         log_norm_std: Its standard deviation, in nats.
         alpha: The tail index of stable weights; 2 for all others.
+        block: `(inputs, units)` of the block that is drawn, where pairs or taps make it smaller
+            than the kernel: gain, stddev and log-norm are those of the block, and the log-norm is
+            that of the differences of pairs. None for a plain kernel.
+        s_is_active: Whether the order s changes the scale. It does not where the block is
+            orthogonal, does not contract, and what follows is linear in the differences: then the
+            norm is kept surely, and with it every moment.
     """
 
     fan_in: int
@@ -59,15 +72,19 @@ class LayerScale:
     log_norm_mean: float
     log_norm_std: float
     alpha: float = field(default=2.0, kw_only=True)
+    block: tuple[int, int] | None = field(default=None, kw_only=True)
+    s_is_active: bool = field(default=True, kw_only=True)
 
     def __str__(self) -> str:
         scale = f"stddev {self.stddev:.6g} = {self.ratio:.6g} x {self.reference}"
         if self.alpha < 2.0:
             scale = f"alpha {self.alpha:g}, scale {self.stddev:.6g}"
+        block = "" if self.block is None else f", block {self.block[0]} x {self.block[1]}"
         return (
-            f"fan_in {self.fan_in}, fan_out {self.fan_out}, width {self.width}: "
+            f"fan_in {self.fan_in}, fan_out {self.fan_out}, width {self.width}{block}: "
             f"gain {self.gain:.6g}, {scale}"
             f"; log-norm per layer {self.log_norm_mean:+.5f} +- {self.log_norm_std:.5f}"
+            + ("" if self.s_is_active else ", whatever s is")
         )
 
 
@@ -79,6 +96,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
     """
 
     _law: laws.Law
+    pairs: Any = None  # these two for pickles of 0.1, which lack them
+    taps: Any = "all"
 
     def __init_subclass__(cls, for_laws: Sequence[laws.Law | type[laws.Law]] = ()) -> None:
         super().__init_subclass__()
@@ -98,12 +117,17 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         input_axes: Sequence[int] | None = None,
         output_axes: Sequence[int] | None = None,
         alpha: float | None = None,
+        pairs: Any = None,
+        taps: Any = "all",
     ) -> None:
         check_choice("mode", mode, MODES)
         check_weights(distribution, alpha)
         dropout = check_real("dropout", dropout)
         law = laws.Dropout(self._law, dropout) if dropout else self._law
         weights = law if alpha is None else stable.Stable(law, alpha)
+        self.pairs, self.taps = check_pairs(pairs), check_taps(taps)
+        if self.pairs is not None and self.pairs.on_outputs:
+            weights = pair_law_of(weights, self.pairs.form)
         self.law, self.s = moments.checked(weights, s, method)
         input_axes, output_axes = check_axes(input_axes, output_axes)
         super().__init__(
@@ -125,7 +149,11 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
 
     def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
         shape, dtype = check_shape(shape), _check_dtype(dtype)
-        fans = fans_of(shape, self.input_axes, self.output_axes)
+        block = block_of(shape, self.input_axes, self.output_axes, self.pairs, self.taps)
+        return block.fill(self._draw(block, dtype))
+
+    def _draw(self, block: Block, dtype: str) -> Any:
+        shape, fans = block.shape, block.fans
         gain = self._gain(fans)
         stddev = self._stddev(gain, fans)
         if stddev > _largest(dtype):
@@ -134,11 +162,11 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
         seed = random.randint(1, 10**9) if self.seed is None else self.seed
         if self.distribution == "orthogonal":
-            return self._orthogonal(shape, dtype, fans, stddev, seed)
+            return self._orthogonal(block, dtype, stddev, seed)
         if self.distribution == "stable":
             return sample_stable(shape, dtype, self.law.exponent, stddev, seed)
         sampler = keras.initializers.VarianceScaling(
-            gain, self.mode, self.distribution, seed, self.input_axes, self.output_axes
+            gain, self.mode, self.distribution, seed, block.input_axes, block.output_axes
         )
         return sampler(shape, dtype)
 
@@ -166,22 +194,29 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         fan_in 784, fan_out 64, width 64: gain 2.03982, stddev 0.051008 = 1.00991 x He; log-norm
         per layer -0.01020 +- 0.14405
         """
-        fans = fans_of(check_shape(shape), self.input_axes, self.output_axes)
+        shape = check_shape(shape)
+        block = block_of(shape, self.input_axes, self.output_axes, self.pairs, self.taps)
+        whole, fans = fans_of(shape, self.input_axes, self.output_axes), block.fans
         gain = self._gain(fans)
         mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
         if self.distribution == "orthogonal":
             # |W x| is |x| |z_d|/|z_m|: what the norm of an m-vector of normals adds, is taken out.
             norm = moments.log_norm(laws.Linear(), self.s, fans.longer, self.method)
             mean, variance = mean - norm.mean, variance - norm.variance
+        # Plain kernels are their own block, and the last factor is 1.
+        square = gain * self._law.mean * (getattr(whole, self.mode) / getattr(fans, self.mode))
+        certain = self.law.is_certain and self.distribution == "orthogonal"
         return LayerScale(
-            *fans,
+            *whole,
             gain=gain,
             stddev=self._stddev(gain, fans),
-            ratio=math.sqrt(gain * self._law.mean) if self.alpha is None else math.nan,
+            ratio=math.sqrt(square) if self.alpha is None else math.nan,
             reference="LeCun" if self._law == laws.Linear() else "He",
             log_norm_mean=mean,
             log_norm_std=math.sqrt(max(variance, 0.0)),  # linear, square, orthogonal: 0 to rounding
             alpha=self.law.exponent,
+            block=None if block.shape == shape else (fans.fan_in, fans.width),
+            s_is_active=not (certain and fans.width >= fans.fan_in),
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -196,6 +231,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             "input_axes": self.input_axes,
             "output_axes": self.output_axes,
             "alpha": self.alpha,
+            "pairs": None if self.pairs is None else self.pairs.config,
+            "taps": self.taps if isinstance(self.taps, str) else list(self.taps),
         }
 
     @classmethod
@@ -213,11 +250,9 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
     def _stddev(self, gain: float, fans: Fans) -> float:
         return float((gain / getattr(fans, self.mode)) ** (1.0 / self.law.exponent))
 
-    def _orthogonal(
-        self, shape: tuple[int, ...], dtype: str, fans: Fans, stddev: float, seed: Any
-    ) -> Any:
-        rank = len(shape)
-        inputs, outputs = split_axes(rank, self.input_axes, self.output_axes)
+    def _orthogonal(self, block: Block, dtype: str, stddev: float, seed: Any) -> Any:
+        shape, fans, rank = block.shape, block.fans, len(block.shape)
+        inputs, outputs = split_axes(rank, block.input_axes, block.output_axes)
         order = inputs + outputs
         if rank < 2 or len(order) < rank:
             raise ValueError(

@@ -74,6 +74,19 @@ class FracReLU(_FracInitializer, for_laws=[laws.ReLU()]):
         output_axes: The axes of the kernel that remain; d is the product of their sizes. To be
             given together with `input_axes`.
         alpha: The tail index of "stable" weights, between 1 and 2; required there, and only there.
+        pairs: Whether the layer is part of a mirrored network, whose units come in pairs, the first
+            and the second half of the channels. The kernel is then made of a free block V, and the
+            moment kept is that of the difference of the halves, as in a linear network.
+            "outputs": `[V, -V]`, from data to pairs.
+            "both": `[[V, -V], [-V, V]]`, from pairs to pairs.
+            "inputs": `[[V], [-V]]`, from pairs to plain units.
+            A mapping `{"form": "both", "runs": [[size, count], ...]}` says where the pairs of the
+            inputs lie: `count` times `size` units followed by their partners, for each run in turn.
+            Behind a Flatten of c channels at k positions that is `[[c/2, k]]`. None (default):
+            no pairs.
+        taps: "all" (default) draws the whole window of a convolution kernel; "center" draws its
+            middle, index `(k - 1) // 2`, and leaves zeros around it, which moves no position into
+            another; an index, or one for each axis of the window, names another tap.
 
     Call arguments:
         shape: The shape of the kernel, of rank 1 (n = d = its size) or more.
@@ -81,9 +94,10 @@ class FracReLU(_FracInitializer, for_laws=[laws.ReLU()]):
 
     Raises:
         TypeError: If an argument is of the wrong kind.
-        ValueError: If an argument or the shape is out of range, or the standard deviation is not
-            finite in the dtype: s so small, for such a narrow layer, that the layers that die
-            outright (probability 2^-d) dominate the moment.
+        ValueError: If an argument or the shape is out of range, an axis of pairs is odd, pairs are
+            to be made before a linear activation, or the standard deviation is not finite in the
+            dtype: s so small, for such a narrow layer, that the layers that die outright
+            (probability 2^-d) dominate the moment.
 
     Example:
 

@@ -43,10 +43,11 @@ class _SmoothInitializer(_FracInitializer):
 
     _law: smooth.PointMass
 
-    def describe(self, shape: Iterable[int]) -> SmoothScale:
+    def describe(self, shape: Iterable[int]) -> LayerScale:
         """The scale of a kernel of this shape, the log-norm that its layer adds, and how it lasts.
 
-        See `FracReLU.describe`. The log-norm is that of a layer at the operating point.
+        See `FracReLU.describe`. The log-norm is that of a layer at the operating point. Where the
+        kernel makes pairs, it is exact at every size, and there is no operating point to tell of.
 
         Args:
             shape: The shape of the kernel.
@@ -58,6 +59,8 @@ class _SmoothInitializer(_FracInitializer):
             ValueError: If the shape is unusable or the gain not finite, as when drawing.
         """
         known = asdict(super().describe(shape)) | {"reference": "s=2"}
+        if self.pairs is not None and self.pairs.on_outputs:
+            return LayerScale(**known)
         return SmoothScale(
             **known,
             length_slope=self._law.length_slope,

@@ -2,6 +2,7 @@
 
 from keras_fracinit.laws.base import Laplace, Law, law_of
 from keras_fracinit.laws.homogeneous import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
+from keras_fracinit.laws.slopes import Slopes
 from keras_fracinit.laws.smooth import Sampled, Smooth
 from keras_fracinit.laws.stable import Stable
 
@@ -14,6 +15,7 @@ __all__ = [
     "RandomizedLeakyReLU",
     "ReLU",
     "Sampled",
+    "Slopes",
     "Smooth",
     "Stable",
     "law_of",

@@ -26,6 +26,8 @@ import numpy.typing as npt
 from keras_fracinit.utils.validation import check_order
 
 Array = npt.NDArray[Any]  # of float64, or complex128 where an integral leaves the real line
+Slope = tuple[float, float, float]  # (probability, lower, upper), uniform in between
+Sides = tuple[tuple[Slope, ...], tuple[Slope, ...]]
 
 
 class Laplace(NamedTuple):
@@ -107,6 +109,28 @@ class Law(ABC):
         `even = E beta beta'`. The primes: the random slopes and masks of the two inputs are the
         same draws where `shared`, else independent ones.
         """
+
+    @property
+    def sides(self) -> Sides | None:
+        """The slopes above and below zero: of each the parts `(probability, lower, upper)`.
+
+        None where phi is not positively homogeneous.
+        """
+        return None
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether a unit multiplies its input by one number, whatever the input: `phi(u) = c u`."""
+        return self.sides is not None and len({*self.sides[0], *self.sides[1]}) == 1
+
+    @property
+    def pair(self) -> Law | None:
+        """The law of the difference `phi(u) - phi(-u)` of a mirrored pair, as a unit of its own.
+
+        It exists where the difference is `c u`, possibly with random c. None where it does not, and
+        for linear units, whose pairs would only repeat each other.
+        """
+        return None
 
 
 @functools.singledispatch

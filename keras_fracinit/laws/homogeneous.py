@@ -2,58 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
-from keras_fracinit.laws.base import Array, Laplace, Law
+from keras_fracinit.laws.base import Array, Laplace, Law, Sides, Slope
+from keras_fracinit.laws.slopes import Slopes, gaussian, sum_of, uniform, uniform_nodes
 from keras_fracinit.utils.validation import check_real
 
 # `mean_square` holds the fourth power of a slope, which must stay a normal float64.
 _SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-75, 1e75
-
-
-def _gaussian(slope: float, t: Array) -> Laplace:
-    """The transform of `slope^2 z^2`: `psi = (1 + x)^(-1/2)`, `x = 2 slope^2 t`."""
-    square = slope * slope
-    x = 2.0 * square * t
-    root = np.sqrt(1.0 + x)
-    # Divided twice, because root^3 overflows where t is huge.
-    return Laplace(1.0 / root, x / (root * (1.0 + root)), square / root / (1.0 + x))
-
-
-# asinh(y)/y = sum of a_k y^(2k); from k = 1 on, with the sign turned: 1 - asinh(y)/y over y^2.
-_ASINH = [(-1) ** (k + 1) * math.comb(2 * k, k) / (4**k * (2 * k + 1)) for k in range(1, 15)]
-
-
-def _uniform(lower: float, upper: float, t: Array) -> Laplace:
-    """The transform of `U^2 z^2`, `U` uniform on `[lower, upper]`, `0 <= lower < upper`.
-
-    With x = sqrt(2t), a = lower x, b = upper x, the integrals over U are elementary:
-    psi = (asinh b - asinh a)/(b - a), and x^2 (-psi') = psi - E (1 + x^2 U^2)^(-3/2). As they stand
-    they cancel for small t and for lower near upper. Below, y = sinh(asinh b - asinh a) is
-    `(b - a) ratio`, and every difference from 1 is formed without subtracting from 1.
-    """
-    x = np.sqrt(2.0 * t)
-    a, b = lower * x, upper * x
-    root_a, root_b = np.sqrt(1.0 + a * a), np.sqrt(1.0 + b * b)
-    excess_a, excess_b = a * a / (1.0 + root_a), b * b / (1.0 + root_b)  # root - 1
-    scale = b * root_a + a * root_b
-    ratio = (a + b) / scale
-    ratio_complement = (b * excess_a + a * excess_b) / scale
-    y = (upper - lower) * x * ratio  # b - a rounds to 0 where the two slopes are neighbours
-    arc = np.arcsinh(y) / y
-    small = np.abs(y) < 0.25
-    y2 = np.where(small, y, 0.0) ** 2
-    series = y2 * np.polynomial.polynomial.polyval(y2, _ASINH)
-    arc_complement = np.where(small, series, 1.0 - arc)
-    roots = root_a * root_b
-    roots_complement = (excess_a + root_a * excess_b) / roots  # 1 - 1/roots
-    difference = np.where(np.abs(roots) < 2.0, roots_complement - arc_complement, arc - 1.0 / roots)
-    return Laplace(
-        ratio * arc, ratio_complement + ratio * arc_complement, ratio * difference / (2.0 * t)
-    )
 
 
 def _mixture(first: Laplace, second: Laplace) -> Laplace:
@@ -97,13 +55,21 @@ class _TwoSlopes(Law):
         return max(1.0, self.negative_slope**2)
 
     def laplace(self, t: Array) -> Laplace:
-        return _mixture(_gaussian(1.0, t), _gaussian(self.negative_slope, t))
+        return _mixture(gaussian(1.0, t), gaussian(self.negative_slope, t))
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         return np.array([0.5, 0.5]), np.stack([z, abs(self.negative_slope) * z])
 
     def overlap(self, shared: bool) -> tuple[float, float]:
         return self.mean, 0.25 * (1.0 - self.negative_slope) ** 2
+
+    @property
+    def sides(self) -> Sides:
+        return ((1.0, 1.0, 1.0),), ((1.0, self.negative_slope, self.negative_slope),)
+
+    @property
+    def pair(self) -> Law | None:
+        return _pair_of(*self.sides)
 
 
 @dataclass(frozen=True)
@@ -217,18 +183,15 @@ class RandomizedLeakyReLU(Law):
 
     def laplace(self, t: Array) -> Laplace:
         if self.lower == self.upper:
-            below = _gaussian(self.upper, t)
+            below = gaussian(self.upper, t)
         else:
-            below = _uniform(self.lower, self.upper, t)
-        return _mixture(_gaussian(1.0, t), below)
+            below = uniform(self.lower, self.upper, t)
+        return _mixture(gaussian(1.0, t), below)
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
-        # Graded toward both ends, because all that happens may happen next to slope 0.
-        v = np.arange(-3.5, 3.5, 0.125)
-        share = 1.0 / (1.0 + np.exp(-math.pi * np.sinh(v)))
-        weights = share * (1.0 - share) * np.cosh(v)
+        share, weights = uniform_nodes()
         slopes = self.lower + (self.upper - self.lower) * share
-        probabilities = np.concatenate([[1.0], weights / weights.sum()]) / 2.0
+        probabilities = np.concatenate([[1.0], weights]) / 2.0
         return probabilities, np.concatenate([z[None], np.multiply.outer(slopes, z)])
 
     def overlap(self, shared: bool) -> tuple[float, float]:
@@ -236,6 +199,14 @@ class RandomizedLeakyReLU(Law):
         variance = (self.upper - self.lower) ** 2 / 12.0
         total, even = 0.5 * (1.0 + middle**2), 0.25 * (1.0 - middle) ** 2
         return (self.mean, even + 0.25 * variance) if shared else (total, even)
+
+    @property
+    def sides(self) -> Sides:
+        return ((1.0, 1.0, 1.0),), ((1.0, self.lower, self.upper),)
+
+    @property
+    def pair(self) -> Law | None:
+        return _pair_of(*self.sides)
 
 
 @dataclass(frozen=True)
@@ -304,3 +275,40 @@ class Dropout(Law):
         total, even = self.law.overlap(shared)
         keep = 1.0 - self.rate if shared else 1.0  # two masks of mean 1: E m m' is 1/keep or 1
         return total / keep, even / keep
+
+    @property
+    def sides(self) -> Sides | None:
+        if self.law.sides is None:
+            return None
+        above, below = (self._masked(side) for side in self.law.sides)
+        return above, below
+
+    @property
+    def pair(self) -> Law | None:
+        """None behind smooth activations: the mask takes their even part out of balance, too."""
+        pair = self.law.pair
+        if pair is None or self.law.sides is None or self.sides is None:
+            return None
+        silent = not any(high for _, _, high in self.law.sides[1])
+        # Of a pair before ReLU one unit is 0, so one mask alone decides.
+        return Dropout(pair, self.rate) if silent else _pair_of(*self.sides)
+
+    def _masked(self, side: tuple[Slope, ...]) -> tuple[Slope, ...]:
+        keep = 1.0 - self.rate
+        kept = ((keep * p, low / keep, high / keep) for p, low, high in side)
+        return (*kept, (self.rate, 0.0, 0.0))
+
+
+def _pair_of(above: tuple[Slope, ...], below: tuple[Slope, ...]) -> Law | None:
+    """The law of `phi(u) - phi(-u)`: u times the sum of the slopes on both sides."""
+    parts = sum_of(above, below)
+    if above == below or not any(high for _, _, high in parts):
+        return None
+    _, low, high = parts[0]
+    return slope_law(high) if len(parts) == 1 and low == high else Slopes(parts)
+
+
+def slope_law(slope: float) -> Law:
+    """The law of `phi(u) = slope u`."""
+    size = abs(slope)
+    return Linear() if size == 1.0 else Slopes(((1.0, size, size),))

@@ -36,7 +36,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from keras_fracinit.laws.base import Array, Laplace, Law
-from keras_fracinit.laws.homogeneous import Dropout
+from keras_fracinit.laws.homogeneous import Dropout, slope_law
 from keras_fracinit.utils.validation import check_choice
 
 # z from exp(-61) to 13: beyond lie 1e-27 and 1e-38 of a standard normal.
@@ -122,20 +122,29 @@ def _mish_slope(z: Array) -> Array:
 
 
 class Curve(NamedTuple):
-    """An activation and its derivative."""
+    """An activation and its derivative.
+
+    Attributes:
+        value: phi.
+        slope: phi'.
+        pair_slope: c, where `phi(u) - phi(-u) = c u` for all u; None where it does not hold.
+    """
 
     value: Callable[[Array], Array]
     slope: Callable[[Array], Array]
+    pair_slope: float | None = None
 
 
 # With the names and the defaults of keras.activations: GELU is the exact one, alpha of ELU is 1.
 CURVES = {
     "tanh": Curve(np.tanh, lambda z: np.cosh(z) ** -2),
-    "gelu": Curve(lambda z: z * _normal_cdf(z), _gelu_slope),
-    "silu": Curve(lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1.0 + z * _sigmoid(-z))),
+    "gelu": Curve(lambda z: z * _normal_cdf(z), _gelu_slope, pair_slope=1.0),
+    "silu": Curve(
+        lambda z: z * _sigmoid(z), lambda z: _sigmoid(z) * (1.0 + z * _sigmoid(-z)), pair_slope=1.0
+    ),
     "elu": Curve(_elu, _elu_slope),
     "selu": Curve(_selu, _selu_slope),
-    "softplus": Curve(_softplus, _sigmoid),
+    "softplus": Curve(_softplus, _sigmoid, pair_slope=1.0),
     "mish": Curve(lambda z: z * np.tanh(_softplus(z)), _mish_slope),
 }
 
@@ -227,6 +236,16 @@ class PointMass(Law):
     def overlap(self, shared: bool) -> tuple[float, float]:
         self._refuse("angles between inputs")
 
+    @property
+    @abstractmethod
+    def pair_slope(self) -> float | None:
+        """c, where `phi(u) - phi(-u) = c u` for all u; None where that does not hold."""
+
+    @property
+    def pair(self) -> Law | None:
+        """Exact at every size of the signal: the even part cancels in the difference."""
+        return None if self.pair_slope is None else slope_law(self.pair_slope)
+
     def _refuse(self, what: str) -> NoReturn:
         raise ValueError(
             "The law of a smooth activation is that of pre-activations of unit root mean square; "
@@ -294,6 +313,10 @@ class Smooth(PointMass):
     def curve(self) -> tuple[Array, Array]:
         return _named_curve(self.activation)
 
+    @property
+    def pair_slope(self) -> float | None:
+        return CURVES[self.activation].pair_slope
+
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         phi = CURVES[self.activation].value
         return np.array([0.5, 0.5]), np.abs([phi(z), phi(-z)])
@@ -318,14 +341,16 @@ class Sampled(PointMass):
         values: The values, as the bytes of float64: hashed once, compared fast.
         error: How much twice as many nodes change the gain of a layer of one unit, at s = 1 or 2,
             whichever changes more, relatively.
+        pair_slope: c, where `phi(u) - phi(-u) = c u` was found for all u; None where it was not.
     """
 
     activation: str
     values: bytes = field(repr=False)
     error: float = field(compare=False)
+    pair_slope: float | None = field(default=None, compare=False)
 
     @classmethod
-    def of(cls, activation: str, values: Array) -> Sampled:
+    def of(cls, activation: str, values: Array, pair_slope: float | None = None) -> Sampled:
         """The law of an activation with these values at `nodes(doubled=True)`."""
         if not np.isfinite(values).all():
             where = float(nodes(doubled=True)[~np.isfinite(values)][0])
@@ -345,7 +370,12 @@ class Sampled(PointMass):
             2.0 / p * abs((coarse * sizes[1] ** p).sum() / (fine * sizes[0] ** p).sum() - 1.0)
             for p in (1.0, 2.0)
         ]
-        return cls(activation, np.ascontiguousarray(values[:, ::2]).tobytes(), float(max(change)))
+        return cls(
+            activation,
+            np.ascontiguousarray(values[:, ::2]).tobytes(),
+            float(max(change)),
+            pair_slope,
+        )
 
     def curve(self) -> tuple[Array, Array]:
         values = np.frombuffer(self.values).reshape(_NODES.shape)

@@ -174,6 +174,11 @@ class Stable(Law):
             f"Received: a layer of alpha={self.alpha}"
         )
 
+    @property
+    def pair(self) -> Law | None:
+        pair = self.law.pair
+        return None if pair is None else Stable(pair, self.alpha)
+
 
 class StableMasses(NamedTuple):
     """The law of q: where it is not 0 by weights and values, P(q > 0), and `Law.floor`."""
