@@ -18,7 +18,7 @@ import keras
 def sample_with_less_memory(sample: Callable[[Any], Any], initializer: Any) -> Any:
     """The values of `sample(initializer)`, made with fewer full copies at a time.
 
-    The target is a peak of at most two kernels, the new one included, except for an orthogonal
+    The target is a peak of about two kernels, the new one included, except for an orthogonal
     kernel, whose QR decomposition takes more. The peak of `sample(initializer)` alone and of this
     function, measured on a CPU in sizes of a float32 kernel of shape (4096, 8192), for an
     orthogonal one (2048, 4096):
