@@ -1,1 +1,1 @@
-"""What a model is made of: its kernels, and what precedes and follows each."""
+"""Takes a model apart: its kernels, and what precedes and follows each of them."""

@@ -1,14 +1,14 @@
-"""What follows what in a model of any kind: it is called once on symbols, and the calls are kept.
+"""Records the call graph of any Keras model by running it once on KerasTensors.
 
-`keras.layers.Layer.__call__` is replaced while the model runs on `KerasTensor`s. Layers of Keras
-answer with the shape of their output; what is made of layers (a model, a subclassed layer) runs its
-own `call`, so that a network comes out flat, however it is nested. Operations such as `x + y` show
-themselves too. Nothing is computed, and the layers do not remember it: Keras' own nodes, of which a
-layer keeps one for each symbolic call, are not made.
+`keras.layers.Layer.__call__` is intercepted while the model runs on KerasTensors ("symbols").
+Layers of Keras answer with the shape of their output. A container (a model, or a user's layer made
+of layers) runs its own `call`, so that the graph is flat however the network is nested. Operations
+such as `x + y` are recorded too. Nothing is computed, and the layers keep no trace of the run: the
+nodes that Keras stores in a layer for each symbolic call are not made.
 
 Where the `call` of a subclassed layer cannot run on symbols (it uses its backend by name), Keras
 traces it, and the layers in it are recorded by the identity of the backend's tensors. Then only
-layers are seen, and an output that none of them takes meets something unknown.
+layers are recorded, and what follows an output that none of them takes is unknown.
 """
 
 from __future__ import annotations
@@ -40,20 +40,23 @@ class Call:
 
 
 class Mixing:
-    """What attention does with queries, keys and values: no layer of Keras, but a step."""
+    """Stands for the step of attention that combines queries, keys and values.
+
+    It is no layer of Keras, but a graph needs a call between the projections and the kernel behind.
+    """
 
     name = "attention"
 
 
 class Graph:
-    """The calls of a model.
+    """The calls of a model, and which call consumes and which produces a tensor.
 
     Attributes:
-        calls: In the order in which they happened.
+        calls: All calls, in the order in which they happened.
         layers: Each layer once, in that order; then those that were not called.
-        hidden: By the id of a layer in another one that is not looked into: why it is not.
-        inputs: The ids of what the model takes in.
-        outputs: The ids of what it puts out.
+        hidden: For a layer inside one whose calls are not recorded, by its id: that outer layer.
+        inputs: The ids of the tensors that the model takes.
+        outputs: The ids of the tensors that it returns.
         error: Why the model could not be called to the end; empty if it could.
     """
 
@@ -66,12 +69,12 @@ class Graph:
         self._known: set[int] = set()
         self._consumers: dict[int, list[Call]] = {}
         self._producers: dict[int, Call] = {}
-        self._tracing = False  # by the backend, inside a layer that does not run on symbols
+        self._tracing = False  # the backend runs a layer that does not run on symbols
         self.error = ""
         with intercepting(self._layer, self._operation), keras.StatelessScope():
             try:
                 outputs = self._run(model)
-            except Exception as error:  # of the user's `call`
+            except Exception as error:  # whatever the `call` of a user may raise
                 self.error, outputs = f"{type(error).__name__}: {error}", []
         self.outputs = {id(tensor) for tensor in tree.flatten(outputs)}
         for layer in model._flatten_layers():
@@ -83,10 +86,11 @@ class Graph:
                 self._producers[id(tensor)] = call
 
     def consumers(self, tensor: Any) -> list[Call]:
+        """The calls that take a tensor."""
         return self._consumers.get(id(tensor), [])
 
     def producer(self, tensor: Any) -> Call | None:
-        """The call that a tensor comes out of; None for what the model takes in, and unknown."""
+        """The call that returned a tensor; None for an input of the model, or if unknown."""
         return self._producers.get(id(tensor))
 
     # The model as a whole.
@@ -104,7 +108,7 @@ class Graph:
         return self._call(model, *args, **kwargs)
 
     def _chain(self, model: Any, tensor: Any) -> Any:
-        """A Sequential model that is not built yet has an order, but no shapes."""
+        """Records a Sequential model that is not built yet: it has an order, but no shapes."""
         for layer in model.layers:
             if isinstance(layer, keras.Sequential) and not layer.built:
                 tensor = self._chain(layer, tensor)
@@ -147,13 +151,13 @@ class Graph:
     def _answer(self, op: Any, args: Any, kwargs: Any, outputs: Any) -> Any:
         inputs = _symbolic(args, kwargs)
         taken = {id(tensor) for tensor in inputs}
-        # A tensor that is handed on is another one behind the layer.
+        # A layer may return its own input, which as its output is another node of the graph.
         outputs = tree.map_structure(lambda t: _like(t) if id(t) in taken else t, outputs)
         self._record(op, inputs, tree.flatten(outputs))
         return outputs
 
     def _open(self, layer: Any, args: Any, kwargs: Any) -> Any:
-        """Runs what is made of layers; the backend traces what does not run on symbols."""
+        """Runs the `call` of a container; the backend traces one that does not run on symbols."""
         calls, known = len(self.calls), (len(self.layers), set(self._known))
         parameter = inspect.signature(layer.call).parameters.get("training")
         if parameter is not None and parameter.default is inspect.Parameter.empty:
@@ -164,7 +168,7 @@ class Graph:
                 raise TypeError("no symbol comes out")
             return outputs
         except Exception:
-            # Whatever it is that a call of the user's cannot do with symbols.
+            # There is no end to what the `call` of a user may try with symbols.
             del self.calls[calls:], self.layers[known[0] :]
             self._known = known[1]
         self._tracing, outside = True, self._tracing
@@ -195,7 +199,7 @@ class Graph:
             if kernel.name == MIXED:
                 self._record(kernel, [mixed], outputs)
 
-    # What is kept.
+    # The records.
 
     def _record(self, op: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         # Tensors are told apart by their ids, so the list keeps them alive.
@@ -213,11 +217,11 @@ class Graph:
                     self._see(child)
 
     def _traced(self, original: Callable[..., Any], layer: Any, args: Any, kwargs: Any) -> Any:
-        """A call inside a layer that the backend traces."""
+        """Records a call inside a layer that the backend traces."""
         if not self._tracing or is_container(layer):
             return original(layer, *args, **kwargs)
         self._see(layer)
-        self._tracing = False  # layers of Keras are not looked into
+        self._tracing = False  # the layers inside a layer of Keras are not recorded
         try:
             outputs = original(layer, *args, **kwargs)
         finally:
@@ -231,7 +235,7 @@ class Graph:
 
 
 def is_container(layer: Any) -> bool:
-    """Whether a layer is somebody's own composition of layers, and not one of Keras."""
+    """Whether a layer is a model, or a layer of the user's that is made of layers."""
     if isinstance(layer, keras.Model):
         return True
     foreign = type(layer).__module__.partition(".")[0] != "keras"
@@ -239,7 +243,7 @@ def is_container(layer: Any) -> bool:
 
 
 def _has_projections(layer: Any) -> bool:
-    """Whether a layer of Keras is attention with kernels in it: a graph shows them one by one."""
+    """Whether a layer of Keras is attention with kernels in it, which are recorded one by one."""
     return row_of(layer) is ATTENTION and any(map(has_kernel, _children(layer)))
 
 
@@ -256,7 +260,7 @@ def _like(tensor: Any) -> Any:
 
 
 def _symbols(model: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """What the model was built for; None if it does not tell."""
+    """Symbols of the inputs that the model was built for; None if it does not tell."""
     if getattr(model, "inputs", None):
         inputs = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
         return (tree.map_structure(_like, inputs),), {}

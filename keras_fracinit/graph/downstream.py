@@ -1,28 +1,31 @@
-"""The kernels of a model, and the activation that acts on the output of each.
+"""Walks the graph downstream of a kernel to the activation that acts on its output.
 
-An activation may stand behind layers that pass a signal on, and inside the layer itself. A kernel
-whose output is normalized has no scale of its own. What is added up is another matter.
+The activation may be inside the layer itself, or behind layers that pass the signal on. A kernel
+whose output is normalized has no scale of its own. Sums need a choice.
 
-With x the stream and W h the last kernel of a branch, given x and h, `x + W h` is normal around x
-with variance sigma^2 |h|^2 in every direction. Its second moment is `|x|^2 + sigma^2 d |h|^2`: a
-branch that keeps its size doubles that of the stream, and for d >= 2 - s every s-moment grows with
-sigma, since |x|^s is subharmonic. So no scale of the branch but 0 keeps the moment of the sum, and
-which share a branch should have is a choice of the network's design, no theorem. Kernels before a
-sum therefore keep the moment of their own output, and the note says that it is added. (So does a
-kernel whose output is the stream, which the branches take in other ways.)
+Let x be the residual stream and W h the output of the last kernel of a branch, with input h. Given
+x and h, the sum `x + W h` is normal around x, with variance sigma^2 |h|^2 in every direction. Its
+second moment is `|x|^2 + sigma^2 d |h|^2`: a branch that keeps its size doubles the second moment
+of the stream, and for `d >= 2 - s` every s-moment grows with sigma, since |x|^s is subharmonic. So
+no scale of the branch but 0 keeps the moment of the sum, and the share a branch should have is a
+choice of the network's design, not a theorem. Kernels before a sum therefore keep the moment of
+their own output, and the note says that it is added. (So does a kernel whose output is the stream
+itself, from which branches start in other ways.)
 
-Only if all k summands come straight from kernels is the sum, given the inputs, as one layer with
-`sum sigma_i^2 |h_i|^2` in the place of `sigma^2 |x|^2`: its law is that of the activation behind
-the sum, and its second moment k times that of one. With an activation right behind the sum, the
-kernels take its law, which is exact there and an approximation where one of the summands is x.
+Only if all k summands come straight from kernels is the sum, given the inputs, like the output of
+one layer with `sum sigma_i^2 |h_i|^2` in the place of `sigma^2 |x|^2`: its law is that of the
+activation behind the sum, and its second moment k times that of one summand. With an activation
+right behind the sum, the kernels take its law, which is exact there and an approximation where one
+of the summands is x.
 
-A smooth activation wants pre-activations of unit root mean square (see `smooth`). These are the
-product of a kernel and its input, so the gain of a kernel before one is fixed by what its INPUT
-came through: where that is a smooth activation at its own operating point, of mean square E q, by
-the law of that one (1/E q at s = 2); else, for data, a homogeneous layer, a normalization or a sum,
-whose root mean square is taken as 1, by the linear law. In a stack of equal layers that is
-`FracLinear` for the first kernel and `FracActivation` for the others. The width in the gain is that
-of the kernel, as everywhere; of the s-moment that is exact where it is also the width before.
+A smooth activation needs pre-activations of unit root mean square (see `laws.smooth`). These are
+the product of a kernel and its input, so the gain of the kernel follows from what its INPUT came
+through (see `upstream`). If that is a smooth activation at its own operating point, with mean
+square E q (q = phi^2), the gain is that of its law (1/E q at s = 2). If it is data, a homogeneous
+layer, a normalization or a sum, the root mean square is taken as 1, and the gain is linear. In a
+stack of equal layers that is `FracLinear` for the first kernel and `FracActivation` for the others.
+The width in the gain is that of the kernel, as everywhere; for the s-moment this is exact where the
+width before it is the same.
 """
 
 from __future__ import annotations
@@ -46,16 +49,16 @@ NORMALIZED = "a normalization follows, so its scale does not matter"
 
 
 class Downstream(NamedTuple):
-    """What the output of a kernel meets.
+    """What happens to the output of a kernel before the next kernel.
 
     Attributes:
-        law: Of what acts on it; None if there is none.
-        reason: Why there is none.
-        activation: The name of what acts.
+        law: The law of the activation that acts on it; None if there is none.
+        reason: Why there is no law.
+        activation: The name of that activation.
         dropout: The rate of the dropout on the way to the next kernel.
-        note: What else happens on the way.
+        note: Anything else that happens on the way, in words.
         added: Whether it is added to something.
-        upstream: What its input came through, if the activation is smooth.
+        upstream: What the input of the kernel came through, if the activation is smooth.
     """
 
     law: Law | None = None
@@ -67,18 +70,18 @@ class Downstream(NamedTuple):
     upstream: Upstream | None = None
 
     def output_law(self, training: bool) -> Law | None:
-        """The law of what acts on the output, in training mode with the dropout behind it."""
+        """The law of the activation on the output; in training mode, with the dropout behind it."""
         return _in_mode(self.law, self.dropout, training)
 
     def scale_law(self, training: bool) -> Law | None:
-        """The law that the scale of the kernel is for: the same, but for a smooth activation."""
+        """The law that fixes the scale: before a smooth activation, that of the input."""
         if self.upstream is None:
             return self.output_law(training)
         return _in_mode(self.upstream.law, self.upstream.dropout, training)
 
 
 class DownstreamFinder:
-    """What the outputs of the layers of a model meet."""
+    """Finds what follows the kernels of a model."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph, self._upstreams = graph, UpstreamFinder(graph)
@@ -88,8 +91,8 @@ class DownstreamFinder:
         self._behind = functools.cache(self._find_behind)
 
     def of(self, site: KernelSite) -> Downstream:
-        """What the output of a kernel meets, in all calls of its layer."""
-        downstream = self._met(site)
+        """Finds what follows the output of a kernel, over all calls of its layer."""
+        downstream = self._find(site)
         if point_mass_of(downstream.law) is None:
             return downstream
         if sites_of(site.layer)[0].spec is site.spec:
@@ -101,7 +104,7 @@ class DownstreamFinder:
             upstream=upstream, note="; ".join(filter(None, (downstream.note, note)))
         )
 
-    def _met(self, site: KernelSite) -> Downstream:
+    def _find(self, site: KernelSite) -> Downstream:
         if not site.spec.last:
             return Downstream(Linear(), activation="linear")
         own = _downstream_of(getattr(site.layer, "activation", None))
@@ -148,7 +151,7 @@ class DownstreamFinder:
         return [_within(_downstream_of(op), behind)]
 
     def _summed(self, call: Call) -> Downstream:
-        """Right behind a sum an activation acts on all summands; anything else is far away."""
+        """Only an activation right behind a sum acts on the summands as on one layer."""
         note = f"added to {len(call.inputs) - 1} other(s): the moment of the sum is not kept"
         downstream = _common(self._behind(call))
         if downstream.reason in (NORMALIZED, _DIFFERENT):
@@ -157,7 +160,7 @@ class DownstreamFinder:
 
 
 def _common(found: Iterable[Downstream]) -> Downstream:
-    """Of all that an output meets; where one route is normalized, the others decide."""
+    """Merges all that follows an output; where one route is normalized, the others decide."""
     found = list(found)
     others = [downstream for downstream in found if downstream.reason != NORMALIZED] or found
     if not others:
@@ -174,7 +177,7 @@ def _common(found: Iterable[Downstream]) -> Downstream:
 
 
 def _within(own: Downstream, behind: Iterable[Downstream]) -> Downstream:
-    """An activation, and what is behind it: a normalization takes a scale away through it."""
+    """Adds what is behind an activation: a normalization takes the scale away through it."""
     if own.law is None:
         return own
     downstream = _common(behind)

@@ -1,11 +1,12 @@
 """How the kernels of each kind of layer connect: a table from layers to readers of their kernels.
 
-A shape does not show what one output sums over: `(3, 3, 8, 1)` is a convolution of 8 channels, a
-depthwise one, or a transposed one. The layer does. Where one position of the output has d units and
-each of them sums over n inputs, a kernel with `W_ij ~ N(0, g/n)` keeps the moment if all units see
-one and the same patch x. That is exact for dense layers, attention and plain convolutions. Else:
+The shape of a kernel does not show which inputs one output sums over: `(3, 3, 8, 1)` may be a
+convolution of 8 channels, a depthwise or a transposed one. The layer shows it. If one position of
+the output has d units, each of them sums over n inputs, and all units share one patch x of inputs,
+then a kernel with `W_ij ~ N(0, g/n)` keeps the moment. That holds exactly for dense layers,
+attention and plain convolutions. The exceptions:
 
-- Groups, and depthwise kernels, where each channel is a group. Group j sees its own patch x_j of n
+- Groups, and depthwise kernels, where each channel is a group. Group j takes its own patch x_j of n
   inputs, so `|y|^2 = sigma^2 sum_j |x_j|^2 Q_j`, each Q_j of the d/G units of the group. If all x_j
   have one norm, the sum is `|x_j|^2 Q`, with Q of all d units: the law of a plain layer of width d
   and fan-in n, exactly. If not, the sum has more spread, and a moment below the second is smaller.
@@ -33,18 +34,18 @@ Axes = tuple[list[int] | None, list[int] | None]
 
 
 class KernelSpec(NamedTuple):
-    """Where a layer has a kernel, and what connects to what.
+    """Where a kind of layer holds a kernel, and how it connects inputs and outputs.
 
     Attributes:
-        kind: What it is called.
+        kind: The name of the kind.
         attribute: The name of the variable.
         initializer: The name of its initializer.
         axes: The input and the output axes, of a layer that may not be built yet; None where the
             last axis is the only output.
         strides: How many positions of the output there are for one of the input.
         last: Whether the output of the layer is that of this kernel.
-        note: Where the theory is not exact.
-        reason: Why it is not drawn; empty if it may be.
+        note: In which cases the theory is not exact.
+        reason: Why such a kernel is never re-initialized; empty if it may be.
     """
 
     kind: str
@@ -59,11 +60,11 @@ class KernelSpec(NamedTuple):
 
 @dataclass(frozen=True)
 class KernelSite:
-    """A kernel of a layer.
+    """One kernel of one layer.
 
     Attributes:
         layer: The layer.
-        spec: What is known of such a kernel.
+        spec: The table's entry for such a kernel.
         held: The variable, where no attribute of a known name holds it.
     """
 
@@ -87,6 +88,7 @@ class KernelSite:
 
     @property
     def initializer(self) -> Any:
+        """The initializer that the layer was given; None if it has none of a known name."""
         return getattr(self.layer, self.spec.initializer, None)
 
     @property
@@ -95,6 +97,7 @@ class KernelSite:
 
     @property
     def axes(self) -> Axes:
+        """The input and the output axes of the kernel; None where Keras' convention holds."""
         return self.spec.axes(self.layer)
 
     @property
@@ -103,24 +106,25 @@ class KernelSite:
 
     @property
     def fan_in(self) -> float:
-        """The inputs that one output sums over, on average over the outputs."""
+        """The number of inputs that one output sums over, on average over the outputs."""
         if self.spec.kind == "embedding":
             return 1.0
         return fans_of(self.shape, *self.axes).fan_in / self.strides
 
     @property
     def width(self) -> int:
-        """The output units at one position; of a recurrent kernel those of one gate."""
+        """The number of output units at one position; for a recurrent kernel, of one gate."""
         gate = _units(self.layer) if self.spec.kind == "recurrent" else None
         return gate or fans_of(self.shape, *self.axes).width
 
     @property
     def frozen(self) -> bool:
+        """Whether training leaves it alone."""
         return not (self.layer.trainable and getattr(self.variable, "trainable", True))
 
 
 def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
-    """The kernels of a layer that are its own: not those of the layers in it."""
+    """Lists the kernels that a layer itself holds, without those of the layers in it."""
     if recurrent:
         return _matrices(layer, _RECURRENT)
     for kind, readers in _TABLE.items():
@@ -131,7 +135,7 @@ def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
 
 
 def has_kernel(layer: Any) -> bool:
-    """Whether the layer mixes its inputs by a kernel of a known kind."""
+    """Whether the layer holds a kernel of a known kind."""
     return isinstance(layer, tuple(_TABLE))
 
 
@@ -147,7 +151,7 @@ def _units(layer: Any) -> int | None:
 
 
 def _einsum_axes(layer: Any) -> Axes:
-    """What is summed over, and what is new; an axis that both sides share is a group."""
+    """The axes that are summed over, and the new ones; an axis that both sides share is a group."""
     sides, output = layer.equation.replace(" ", "").replace("...", "").split("->")
     inputs, kernel = sides.split(",")
     summed = [axis for axis, label in enumerate(kernel) if label not in output]
@@ -260,6 +264,6 @@ _SAMPLINGS: dict[
 
 
 def sampling_of(initializer: Any) -> Any:
-    """Its distribution and its standard deviation, as functions; None if it has no scale."""
+    """The functions for its distribution and standard deviation; None if it has no scale."""
     rows = (row for kind, row in _SAMPLINGS.items() if isinstance(initializer, kind))
     return next(rows, None)

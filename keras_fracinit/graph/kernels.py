@@ -17,14 +17,13 @@ layers = keras.layers
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel of a model, and what is known of it.
+    """A kernel of a model, with what its scale depends on. It describes, and changes nothing.
 
     Attributes:
-        site: Where it is.
-        downstream: What its output meets.
-        distribution: How its weights are drawn, as the user's initializer has it; empty if that
-            has no scale.
-        not_scalable: Why it cannot be scaled whatever its output meets; empty if it can.
+        site: The layer that holds it, and how it connects inputs and outputs.
+        downstream: What follows its output.
+        distribution: The distribution of the user's initializer; empty if that has no scale.
+        not_scalable: Why it cannot be scaled whatever follows it; empty if it can.
         alone: Whether it is the only kernel of its layer.
     """
 
@@ -41,7 +40,7 @@ class Kernel:
 
     @property
     def normal(self) -> bool:
-        """Whether the values tell what they keep by their root mean square: stable ones do not."""
+        """Whether the root mean square of its values tells their scale; stable ones have none."""
         return self.alpha is None
 
     @property
@@ -61,14 +60,14 @@ class Kernel:
 
     @property
     def path(self) -> str:
-        """The name of the layer until it is built, its path from then on; of one kernel of several
-        that of the variable."""
+        """The path of the layer, or its name until it is built; where the layer has several
+        kernels, the path of the variable."""
         layer = self.site.layer
         return str(layer.path or layer.name) if self.alone else self.site.path
 
 
 def kernels_of(model: Any) -> list[Kernel]:
-    """Every kernel of the model, once each, in the order of the first calls of their layers."""
+    """Lists each kernel of the model once, in the order of the first calls of their layers."""
     graph, kernels, known = Graph(model), [], set()
     downstreams = DownstreamFinder(graph)
     for layer in graph.layers:
@@ -100,7 +99,7 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
 
 
 def check_model(model: Any) -> list[Kernel]:
-    """The kernels of a model that has some and can be changed."""
+    """Lists the kernels of a model; refuses one that has none or cannot be changed."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
     unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]

@@ -1,7 +1,7 @@
-"""What the input of a kernel came through: the graph of a model, walked against the signal.
+"""Walks the graph upstream of a kernel to the last activation its input passed.
 
-The scale of a kernel before a smooth activation depends on that and not on the activation, see
-`graph.downstream`.
+The gain of a kernel before a smooth activation depends on the activation its input passed, not on
+the one it feeds: see `graph.downstream`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from keras_fracinit.laws.smooth import caveat_of, point_mass_of
 
 
 class Upstream(NamedTuple):
-    """Where the input of a kernel comes from.
+    """Where the input of a kernel comes from: the last activation, kernel, sum or normalization.
 
     Attributes:
-        what: In words.
-        law: That of the smooth activation it came through; linear if it came through none.
-        dropout: The rate of the dropout on the way from there.
+        what: Its name, for notes.
+        law: The law of the smooth activation that the input passed; linear if it passed none.
+        dropout: The rate of the dropout between there and the kernel.
         dropout_compensated: Whether the scale of a kernel there makes up for such a dropout.
     """
 
@@ -34,7 +34,7 @@ class Upstream(NamedTuple):
     dropout_compensated: bool = False
 
     def note(self, activation: str) -> str:
-        """What there is to say of a kernel before a smooth activation of this name."""
+        """The note on a kernel that feeds a smooth activation of this name."""
         if (law := point_mass_of(self.law)) is not None:
             return f"before {activation}, its input from {self.what}: {caveat_of(law.length_slope)}"
         return (
@@ -44,14 +44,14 @@ class Upstream(NamedTuple):
 
 
 class UpstreamFinder:
-    """What the inputs of the calls of a model came through."""
+    """Finds the upstream of the calls of a model."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._cached = functools.cache(self._through)
 
     def of(self, calls: Iterable[Call]) -> Upstream:
-        """The one upstream of all inputs of these calls; where they differ, a linear one."""
+        """Merges the upstreams of all inputs of these calls; laws that differ make it linear."""
         found = {upstream for call in calls for upstream in self._inputs(call)}
         if len(found) < 2:
             return next(iter(found), Upstream("unknown"))

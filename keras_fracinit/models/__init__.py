@@ -1,4 +1,4 @@
-"""Measures what the layers of a model put out, its weights and their gradients."""
+"""Measures the outputs of the layers of a model, its weights and their gradients."""
 
 from keras_fracinit.models.measurement import QUANTITIES, Measurement, Request, Row
 from keras_fracinit.models.probe import Data

@@ -1,4 +1,4 @@
-"""Compiles a measurement for each backend."""
+"""Compiles a measurement for each backend: forward pass, gradients, statistics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from keras_fracinit.models.measurement import Measurement
 
 
-# A backend's part: call `forward`, differentiate, call `reduce`, all compiled.
+# Each calls `forward`, differentiates the loss and calls `reduce`, all in one compiled function.
 def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
     import tensorflow as tf
 
@@ -23,7 +23,7 @@ def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(trainable)
                 loss, norms = measurement.forward(trainable, others, data)
-                # Keras divides the loss by the replicas, whose gradients it adds up.
+                # Keras divides the loss by the number of replicas, and adds up their gradients.
                 loss *= scale * tf.distribute.get_strategy().num_replicas_in_sync
             gradients = tape.gradient(loss, trainable, unconnected_gradients="zero")
             gradients = [tf.convert_to_tensor(gradient) / scale for gradient in gradients]

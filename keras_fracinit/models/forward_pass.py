@@ -1,10 +1,10 @@
-"""One pass through a model, and what is kept of the output of each layer.
+"""Calls a model once and keeps statistics of the output of each layer.
 
-Of an output `A`, samples x positions x units, the scaled norms `r` at each position are kept (see
-`estimators`), and three statistics of samples as a whole, their positions and units together: their
-size, which ones are zero, and the angles between them. A convolution draws the sizes of positions
-together but, but for its edges, keeps the mean square over all of them: how a scale changes from
-layer to layer is read from whole samples.
+An output `A` has the axes samples x positions x units. Kept are the scaled norms `r` at each
+position (see `estimators`), and three statistics of whole samples, over all positions and units:
+their size, which of them are zero, and the angles between them. A convolution brings the sizes of
+neighbouring positions closer together, but except at its edges it keeps the mean square over all
+positions; so the change of scale from layer to layer is read from whole samples.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from keras_fracinit.utils.layer_calls import intercepting
 
 
 class OutputStats(NamedTuple):
-    """What is kept of one output.
+    """The statistics of one output.
 
     Attributes:
         norms: The scaled norms r, `(positions, samples)`.
-        shape: Of the output.
+        shape: The shape of the output.
         log_size: The mean, over the samples that are not zero, of the logarithm of their root mean
             square; nan if there are none.
         dead_units: The share of units that are zero at all positions of all samples.
@@ -50,14 +50,14 @@ class OutputStats(NamedTuple):
 
 
 class Output(NamedTuple):
-    """An output, in the order of the calls.
+    """The output of one call of a layer.
 
     Attributes:
-        layer: None for the input.
-        path: Of the layer.
-        depth: The number of kernels up to here.
-        signal: What is kept of it.
-        parent: The place of the output that it is made of: the latest if there are several.
+        layer: The layer; None for the input of the model.
+        path: The path of the layer.
+        depth: The number of layers with a kernel up to here.
+        signal: The statistics of the output.
+        parent: The index of the output that it was computed from: of several the latest.
     """
 
     layer: Any
@@ -68,9 +68,9 @@ class Output(NamedTuple):
 
 
 def observe(model: Any, x: Any, training: bool) -> list[Output]:
-    """Calls the model once; its state, and that of its random layers, stays as it is.
+    """Calls the model once and leaves its state, and that of its random layers, as they are.
 
-    The first output is the input, if that is one signal.
+    The outputs come in the order of the calls. The first is the input, if that is one signal.
     """
     recorder = Recorder(lambda quantity, _: quantity == "activations", signal_of)
     tensors, outputs = keras.tree.map_structure(ops.convert_to_tensor, x), []
@@ -81,14 +81,14 @@ def observe(model: Any, x: Any, training: bool) -> list[Output]:
         call_model(model, tensors, training, "x")
     before = len(outputs)
     for i, (_, path, depth) in enumerate(recorder.rows):
-        # What an operation puts out, such as a sum, is taken to come from the call before.
+        # The output of an operation, such as a sum, is taken to come from the call before it.
         parent = max(recorder.sources[i], default=i - 1) + before
         outputs.append(Output(recorder.layers[i], path, depth or 0, recorder.reduced[i], parent))
     return outputs
 
 
 def path_to_last(outputs: Sequence[Output]) -> list[Output]:
-    """The outputs that the last one is made of, one after the other."""
+    """The chain of outputs that leads to the last one, each the parent of the next."""
     path, i = [], len(outputs) - 1
     while i >= 0:
         path.append(outputs[i])
@@ -97,7 +97,7 @@ def path_to_last(outputs: Sequence[Output]) -> list[Output]:
 
 
 def signal_of(tensor: Any) -> OutputStats:
-    """Reduces an output on the host, where no backend compiles each step for each shape."""
+    """Reduces an output on the host: a backend would compile each step for each shape."""
     array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
     norms = np.asarray(scaled_norms(array, "norm", np), dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -116,7 +116,7 @@ def signal_of(tensor: Any) -> OutputStats:
 
 
 def _mean_cosine(array: npt.NDArray[np.float32]) -> float:
-    """From the sum of the unit vectors: its square holds every pair twice, and each with itself."""
+    """Computes it from the squared sum of the unit vectors: each pair twice, plus `count`."""
     count = len(array)
     if count < 2:
         return np.nan
@@ -134,6 +134,6 @@ def _without_gradients() -> Iterator[None]:
         return
     import torch
 
-    # Random layers draw from torch's global generator.
+    # Random layers draw from torch's global generator, whose state must not change.
     with torch.no_grad(), torch.random.fork_rng():
         yield

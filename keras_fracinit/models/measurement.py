@@ -1,10 +1,10 @@
-"""Looking into a model: the outputs of its layers, its weights and their gradients on one batch.
+"""Measures the outputs of layers, the weights and their gradients on one batch.
 
 The outputs are taken from the calls of the layers themselves: `keras.layers.Layer.__call__` is
-replaced for as long as the model is traced (on torch: run), and put back. That reaches nested,
-shared, subclassed and quantized layers, which a sub-model of the graph does not. Everything is
-reduced to a table of statistics where it is computed, in one compiled function of which only the
-table leaves the device. A `StatelessScope` keeps the pass from touching the state of the model.
+intercepted while the model is traced (on torch: run). That reaches nested, shared, subclassed and
+quantized layers, which a sub-model of the graph does not. Everything is reduced to a table of
+statistics on the device, in one compiled function that returns only the table. A `StatelessScope`
+keeps the pass from changing the state of the model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ QUANTITIES = ("activations", "preactivations", "weights", "gradients", "updates"
 
 
 class Row(NamedTuple):
-    """What one row of a measurement is about.
+    """Names one row of a measurement.
 
     Attributes:
         quantity: One of `QUANTITIES`.
@@ -48,7 +48,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be measured; the fields are arguments of `MomentLogger`."""
+    """Says what to measure; the fields are arguments of `MomentLogger`."""
 
     quantities: tuple[str, ...] = ("activations",)
     orders: tuple[float, ...] = (0.5, 1.0, 2.0)
@@ -63,25 +63,25 @@ class Request:
         return statistics_of(self.orders, self.tail_index)
 
     def wants(self, quantity: str, path: str) -> bool:
-        """Whether the quantity is measured of the layer or variable of this path."""
+        """Whether this quantity of the layer or variable of this path is measured."""
         return quantity in self.quantities and self.selects(path)
 
     def selects(self, path: str) -> bool:
-        """Whether a name, path or pattern of `layers` matches this path or one around it."""
+        """Whether a name, path or pattern of `layers` matches this path or one that contains it."""
         return self.layers is None or matches(self.layers, path)
 
 
 class Measurement:
-    """The statistics of a model on a batch, by one function that is compiled once, if at all.
+    """Computes the statistics of a model on a batch by one function, compiled once or never.
 
     Args:
         model: A Keras model. One that is not built yet is built by calling it.
         data: The batch, as NumPy arrays.
-        request: What is measured.
+        request: Says what to measure.
         compiled: Whether the function is compiled, which takes longer than a few calls of it.
 
     Attributes:
-        first: The table of the pass that finds the rows, as it was when this was made.
+        first: The table of the first pass, which also finds the rows.
 
     Calling it returns an array `(rows, request.columns, 2)` of values and standard errors, one row
     for each of `rows`. `model`, its weights and statistics, the seeds of its layers and the global
@@ -148,10 +148,10 @@ class Measurement:
         host = table if self._xp is np else ops.convert_to_numpy(table)
         return np.asarray(host, float)[np.argsort(self._positions)]
 
-    # The two parts of the compiled function; what each backend puts between them is a gradient.
+    # The two parts of the compiled function; between them each backend takes the gradient.
 
     def forward(self, trainable: list[Any], others: list[Any], data: Data) -> tuple[Any, list[Any]]:
-        """The loss (None without gradients) and the norms of what the layers put out."""
+        """The loss (None without gradients) and the norms of the outputs of the layers."""
         recorder = Recorder(self.request.wants, lambda t: self._norms_of(t, self.request.kind))
         values = [*zip(self.trainable, trainable, strict=True)]
         values += zip(self.others, others, strict=True)
@@ -192,14 +192,14 @@ class Measurement:
         return self._xp.concatenate(tables) if tables else None
 
     def _summary(self, norms: list[Any]) -> Any:
-        """Layers whose norms have one shape are one computation, not many small ones."""
+        """Summarizes all norms of one shape in one computation instead of many small ones."""
         xp = self._xp
         statistics = summarize(xp.stack(norms), self.request.orders, self.request.tail_index, xp=xp)
         pairs = [xp.stack(statistics[key], axis=-1) for key in self.request.columns]
         return xp.stack(pairs, axis=1)
 
     def _norms_of(self, tensor: Any, kind: Any) -> Any:
-        """In float32: 300 squared is no float16."""
+        """Takes the norms in float32: the square of 300 overflows float16."""
         tensor = ops.cast(tensor, "float32")
         return scaled_norms(
             tensor if self._xp is ops else ops.convert_to_numpy(tensor), kind, self._xp
@@ -217,7 +217,7 @@ class Measurement:
             ) from error
 
     def _check_selection(self) -> None:
-        """Every pattern must match a layer, or what was to be seen would silently be missing."""
+        """Refuses a pattern that matches no layer, whose rows would silently be missing."""
         check_patterns("layers", self.request.layers or (), list(self._seen), "layers of the model")
         if not self.rows:
             raise ValueError(
@@ -240,7 +240,7 @@ def _kernels(variables: Sequence[Any]) -> list[int]:
 
 
 def _identity(model: Any) -> list[Any]:
-    """What a compiled function depends on, to be compared by identity."""
+    """The objects that a compiled function depends on, to be compared by identity."""
     trained_by = [getattr(model, name, None) for name in ("optimizer", "loss")]
     return [model, *trained_by, *model.weights, *model.trainable_variables]
 

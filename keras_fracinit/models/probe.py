@@ -1,4 +1,4 @@
-"""The probe: a batch in any form that Keras trains on, as NumPy arrays."""
+"""Turns a probe, a batch in any form that Keras trains on, into NumPy arrays."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LIMIT = 256  # samples
 def probe_arrays(probe: Any, limit: int | None = None, name: str = "probe") -> Any:
     """The probe, or its first batch, with NumPy arrays of at most `limit` samples as its leaves.
 
-    Without a `limit` it is `LIMIT`, and there is a warning where that cuts samples off. `name` is
-    that of the argument, for what is said of it.
+    The default of `limit` is `LIMIT`, with a warning if that cuts samples off. `name` is the name
+    of the argument in messages.
 
     Raises:
         TypeError: If a leaf is no array.
@@ -53,7 +53,7 @@ def probe_arrays(probe: Any, limit: int | None = None, name: str = "probe") -> A
 
 
 def probe_data(arrays: Any, model: Any) -> Data:
-    """What of the probe are inputs, targets and sample weights, for this model.
+    """Splits the probe into inputs, targets and sample weights, for this model.
 
     A tuple or list is `(x, y)` or `(x, y, sample_weight)` as everywhere in Keras, unless the model
     has as many inputs as it has items.
@@ -74,7 +74,7 @@ def probe_data(arrays: Any, model: Any) -> Data:
 def _first_batch(probe: Any) -> Any:
     if isinstance(probe, keras.utils.PyDataset):
         return probe[0]
-    # Whoever has such an object has imported its package.
+    # An object of such a package exists only if the package has been imported.
     torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
     if torch and isinstance(probe, torch.utils.data.DataLoader):
         with torch.random.fork_rng():  # the order of its samples comes from the global generator

@@ -1,4 +1,4 @@
-"""Watching the calls of layers, the only place where every kind of model shows its outputs."""
+"""Records the outputs of layers while a model is called, however the model is built."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-# They call their inner layers in a loop of the backend, from which no tensor may escape.
+# They run their inner layers in a loop of the backend, from which no tensor may escape, so their
+# inner calls are not recorded. (What they do to a signal is in `graph.operations`.)
 LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
 
 
 class _Seen(NamedTuple):
-    """An output: weak, or torch would keep all activations of a pass.
+    """An output that a layer returned, or the input of the model.
 
     Attributes:
-        tensor: The output.
-        number: Counts the outputs, from 1; 0 for the input of the model.
-        record: The place of its record, -1 for the input of the model; None if it is not wanted.
+        tensor: A weak reference: with a strong one, torch would keep all activations of a pass.
+        number: The number of the output, from 1; 0 for the input of the model.
+        record: The index of its record, -1 for the input of the model; None if none is wanted.
     """
 
     tensor: weakref.ref[Any]
@@ -29,19 +30,19 @@ class _Seen(NamedTuple):
 
 
 class Recorder:
-    """Records what the layers put out while a model is called.
+    """Records the outputs of layers; `utils.layer_calls.intercepting` hands it their calls.
 
     Args:
-        wanted: Whether a quantity ("activations", "preactivations") is wanted of a path.
-        reduce: What is kept of each output, such as its norms.
+        wanted: Says whether a quantity ("activations", "preactivations") of a path is wanted.
+        reduce: Computes what is kept of an output, such as its norms.
 
     Attributes:
         rows: `(quantity, path, depth)` of each record, in the order of the calls.
-        reduced: What is kept of each record.
+        reduced: The result of `reduce` for each record.
         layers: The layer of each record.
-        sources: Of each record, those whose outputs its layer was given, by their places; empty
-            where an operation stands between them, and where layers inside have done the work.
-        paths: Of all layers that were called.
+        sources: For each record, the indices of the records whose outputs its layer took; empty if
+            an operation stands between them, and if layers inside it computed the output.
+        paths: The paths of all layers that were called.
     """
 
     def __init__(self, wanted: Callable[[str, str], bool], reduce: Callable[[Any], Any]) -> None:
@@ -51,15 +52,15 @@ class Recorder:
         self.layers: list[Any] = []
         self.sources: list[tuple[int, ...]] = []
         self.paths: list[str] = []
-        self._outputs: dict[int, _Seen] = {}  # of the calls so far, by their ids
+        self._outputs: dict[int, _Seen] = {}  # by the ids of the tensors
         self._count = 0
         self._enclosing: list[str] = []
-        self._closed = False  # inside a layer that is not looked into
+        self._closed = False  # inside a layer whose inner calls are not recorded
         self._depth = 0
         self._activation: tuple[Any, Callable[[Any], None]] | None = None
 
     def know_input(self, tensor: Any) -> None:
-        """Lets the input of the model be a source: the one before the first record."""
+        """Makes the input of the model a source, with the index -1."""
         self._outputs[id(tensor)] = _Seen(weakref.ref(tensor), 0, -1)
 
     def __call__(self, call: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -86,7 +87,7 @@ class Recorder:
         inside = self._count  # the calls of layers in this one
         for output in filter(_is_signal, keras.tree.flatten(outputs)):
             known = self._known(output)
-            # What a layer inside has put out, and a container passes on, is recorded already.
+            # An output of an inner layer that a container returns is recorded already.
             if known is None or not before < known.number <= inside:
                 self._count += 1
                 recorded = self._record(
@@ -113,12 +114,12 @@ class Recorder:
 
     def _known(self, tensor: Any) -> _Seen | None:
         output = self._outputs.get(id(tensor))
-        # An id may belong to a tensor that has taken the place of another one.
+        # An id may be reused after its tensor has been freed.
         return output if output and output.tensor() is tensor else None
 
     @contextmanager
     def _watch(self, layer: Any, path: str) -> Iterator[None]:
-        """Records what the activation of a kernel layer is given."""
+        """Records the input of the activation inside a layer with a kernel."""
         activation = getattr(layer, "activation", None)
         if not callable(activation):
             yield
@@ -132,7 +133,7 @@ class Recorder:
             record(inputs)
             return activation(inputs, *args, **kwargs)
 
-        if isinstance(activation, keras.layers.Layer):  # whose own call will be seen
+        if isinstance(activation, keras.layers.Layer):  # whose own call is intercepted
             self._activation = (activation, record)
             try:
                 yield
@@ -147,7 +148,7 @@ class Recorder:
 
 
 def call_model(model: Any, x: Any, training: bool, name: str = "probe") -> Any:
-    """The outputs, or an error that says what does not fit; `name` is that of the argument."""
+    """Calls a model; an error names the argument `name`, and both shapes."""
     try:
         return model(x, training=training)
     except Exception as error:
@@ -166,7 +167,7 @@ def _inputs_of(model: Any) -> str:
 
 
 def _is_signal(output: Any) -> bool:
-    """Whether an output is floating-point samples, as many as are known before the model runs."""
+    """Whether an output is an array of floating-point samples, of a shape known in advance."""
     if not (ops.is_tensor(output) and keras.backend.is_float_dtype(output.dtype)):
         return False
     shape = tuple(output.shape)
@@ -174,5 +175,5 @@ def _is_signal(output: Any) -> bool:
 
 
 def _is_kernel(layer: Any, name: str) -> bool:
-    """Whether this attribute is a matrix or more; it may also be somebody's kernel size."""
+    """Whether this attribute is a matrix or more; a user's layer may keep its kernel size there."""
     return len(getattr(getattr(layer, name, None), "shape", ())) > 1

@@ -1,4 +1,4 @@
-"""The values of a variable, by pieces: a large kernel is not copied as a whole."""
+"""Reads the values of a variable by pieces, so that no large kernel is copied as a whole."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _PIECE = 2**20  # values
 
 
 class Values(NamedTuple):
-    """What is said of the values of a variable.
+    """Statistics of the values of a variable.
 
     Attributes:
-        rms: Their root mean square: the standard deviation of what was drawn around zero.
+        rms: Their root mean square: the standard deviation, if they were sampled around zero.
         tail_index: Hill's estimate from the largest magnitudes, as `estimators.tail_index`.
     """
 
@@ -28,13 +28,13 @@ class Values(NamedTuple):
 
 
 def root_mean_square(variable: Any) -> float:
-    """Of the values; nan or infinite if one of them is."""
+    """The root mean square of the values; nan or infinite if one of them is."""
     total = sum(float(np.dot(piece, piece)) for piece in _pieces(variable))
     return math.sqrt(total / max(math.prod(variable.shape), 1))
 
 
 def values_of(variable: Any) -> Values:
-    """Scale and tail, in one pass over the values."""
+    """Scale and tail index, in one pass over the values."""
     size = math.prod(variable.shape)
     k = math.isqrt(size)
     total, largest = 0.0, np.empty(0)
@@ -54,7 +54,7 @@ def _pieces(variable: Any) -> Iterator[npt.NDArray[np.float64]]:
 def pieces(variable: Any) -> Iterator[npt.NDArray[Any]]:
     """The values of a variable in the order of its axes, flat and in its own type."""
     tensor, size = ops.convert_to_tensor(variable), math.prod(variable.shape)
-    # By rows, if they are shorter than a piece: to flatten a kernel takes a copy of it on JAX.
+    # By rows, if they are shorter than a piece: on JAX, flattening a kernel copies it.
     if not variable.shape or math.prod(variable.shape[1:]) > _PIECE:
         tensor = ops.reshape(tensor, (size,))
     shape = tuple(tensor.shape[1:])

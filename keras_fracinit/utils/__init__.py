@@ -1,1 +1,1 @@
-"""Helpers shared by all packages, free of Keras."""
+"""Helpers shared by all packages; only `layer_calls` needs Keras."""

@@ -1,4 +1,4 @@
-"""Patterns of names and paths, by which users choose layers and variables of a model."""
+"""Matches the patterns by which users choose layers and variables of a model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from difflib import get_close_matches
 
 
 def matches(patterns: Iterable[str], path: str) -> bool:
-    """Whether a name, path or pattern matches this path or one around it."""
+    """Whether a name, path or pattern matches this path or one that contains it."""
     parts = path.split("/")
     names = {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
     return any(fnmatch.filter(names, pattern) for pattern in patterns)
@@ -17,7 +17,7 @@ def matches(patterns: Iterable[str], path: str) -> bool:
 def check_patterns(
     argument: str, patterns: Iterable[str], paths: Sequence[str], things: str
 ) -> None:
-    """Refuses a pattern that matches none of the paths, with those that it may have meant."""
+    """Refuses a pattern that matches none of the paths, and suggests the closest ones."""
     names = {name: None for path in paths for name in [path, *path.split("/")]}
     for pattern in patterns:
         if not any(matches((pattern,), path) for path in paths):

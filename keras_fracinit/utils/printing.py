@@ -1,4 +1,4 @@
-"""How what prints as a table becomes text."""
+"""Renders tables and numbers as text."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import io
 import math
 from typing import Any
 
-WIDTH = 160  # of the lines, wherever they go
+WIDTH = 160  # characters of a line, whether a terminal, a file or a log shows it
 
 
 def render(renderable: Any) -> str:
-    """What rich prints of it, without colors."""
+    """Renders an object as rich prints it, without colors."""
     from rich.console import Console
 
     text = io.StringIO()
@@ -19,5 +19,5 @@ def render(renderable: Any) -> str:
 
 
 def format_number(value: float, digits: int = 4) -> str:
-    """Nothing of nan, which stands for what there is not."""
+    """Formats a number; nan (not applicable) becomes an empty string."""
     return "" if math.isnan(value) else f"{value:.{digits}g}"

@@ -1,4 +1,4 @@
-"""Checks of arguments, shared by every module: what is wrong is said at once and by name."""
+"""Checks arguments; an error names the argument and tells what it must be and what it was."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-# The widths for which the moments are checked against 40-digit arithmetic.
+# Up to this width the moments are tested against 40-digit arithmetic.
 MAX_WIDTH = 10**7
 
 
 def check_real(name: str, value: object) -> float:
-    """`value` as a finite Python float; bools, strings and arrays are not numbers here."""
-    # The exact type is asked first: the abstract Real costs a third of a cached call of `gain`.
+    """Returns `value` as a finite Python float; bools, strings and arrays are no numbers here."""
+    # The exact type is tested first: the abstract Real costs a third of a cached call of `gain`.
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(
             f"`{name}` must be a real number. Received: {name}={value!r} (of type {type(value)})"
@@ -27,7 +27,7 @@ def check_real(name: str, value: object) -> float:
 
 
 def check_integer(name: str, value: object, low: int, high: int) -> int:
-    """`value` as a Python int in `[low, high]`; numpy integers are accepted, floats are not."""
+    """Returns `value` as a Python int in `[low, high]`; accepts NumPy integers, but no floats."""
     if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Integral)):
         raise TypeError(
             f"`{name}` must be an integer. Received: {name}={value!r} (of type {type(value)})"
@@ -41,7 +41,7 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
 
 
 def check_order(value: object, name: str = "s") -> float:
-    """The order of the moment that is kept, in [0, 2]."""
+    """Returns the order of the moment to keep, in [0, 2]."""
     order = check_real(name, value)
     if not 0.0 <= order <= 2.0:
         raise ValueError(f"`{name}` must satisfy 0 <= {name} <= 2. Received: {name}={value}")
@@ -49,12 +49,12 @@ def check_order(value: object, name: str = "s") -> float:
 
 
 def check_width(width: object) -> int:
-    """The number of output units of a layer."""
+    """Returns the number of output units of a layer."""
     return check_integer("width", width, 1, MAX_WIDTH)
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> str:
-    """`value` if it is one of `choices`, spelled exactly so."""
+    """Returns `value` if it is one of `choices`, spelled exactly so."""
     if not isinstance(value, str) or value not in choices:
         options = ", ".join(repr(choice) for choice in choices)
         raise ValueError(f"`{name}` must be one of {options}. Received: {name}={value!r}")
@@ -62,7 +62,7 @@ def check_choice(name: str, value: object, choices: Collection[str]) -> str:
 
 
 def check_several(name: str, values: object) -> list[Any]:
-    """The items of a sequence that is not empty and no string."""
+    """Returns the items of a sequence that is not empty and no string."""
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise TypeError(
             f"`{name}` must be a sequence. Received: {name}={values!r} (of type {type(values)})"
@@ -74,7 +74,7 @@ def check_several(name: str, values: object) -> list[Any]:
 
 
 def check_path(name: str, path: object) -> Path:
-    """A string or path object as a path."""
+    """Returns a string or path object as a path."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(
             f"`{name}` must be a path. Received: {name}={path!r} (of type {type(path)})"
@@ -83,7 +83,7 @@ def check_path(name: str, path: object) -> Path:
 
 
 def check_type(name: str, value: object, kind: type) -> Any:
-    """`value` if it is of this type."""
+    """Returns `value` if it is of this type."""
     if not isinstance(value, kind):
         raise TypeError(
             f"`{name}` must be a {kind.__name__}. "
