@@ -1,0 +1,1 @@
+"""What version 0.1 saved, and the script that wrote it."""
