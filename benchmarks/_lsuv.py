@@ -1,4 +1,4 @@
-"""LSUV, the reference to compare with (Mishkin and Matas, ICLR 2016, arXiv 1511.06422)."""
+"""Implements LSUV for comparison (Mishkin and Matas, ICLR 2016, arXiv 1511.06422)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Array = npt.NDArray[Any]
 
 
 def orthonormal(normals: Array) -> Array:
-    """The Haar matrix that Keras' Orthogonal makes of the same normals, of each in a stack."""
+    """Makes the Haar matrices that Keras' Orthogonal makes of the same normals, for a stack."""
     tall = normals.shape[-2] >= normals.shape[-1]
     q, r = np.linalg.qr(normals if tall else normals.swapaxes(-1, -2))
     q = q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
@@ -20,10 +20,10 @@ def orthonormal(normals: Array) -> Array:
 
 
 def unit_output(signal: Array, normals: Array) -> tuple[Array, Array]:
-    """An orthonormal kernel divided such that its output has variance 1, and that output.
+    """Divides an orthonormal kernel so that its output has variance 1; gives kernel and output.
 
-    The output is linear in the kernel while biases are zero, so that one division is exact and
-    their loop has nothing left to do.
+    The output is linear in the kernel while biases are zero, so one division is exact and the loop
+    of the paper is not needed.
     """
     kernel = orthonormal(normals)
     output = signal @ kernel
@@ -32,10 +32,11 @@ def unit_output(signal: Array, normals: Array) -> tuple[Array, Array]:
 
 
 def lsuv(model: Any, x: Any, orthogonal: bool = True, tol: float = 0.1, most: int = 10) -> None:
-    """Orthonormal kernels, each divided by the standard deviation of what it puts out on `x`.
+    """Sets orthonormal kernels, each divided by the standard deviation of its output on `x`.
 
-    In the order of the layers, until the variance is within `tol` of 1, `most` times at most. The
-    output is that before the activation, as the paper has it; the biases may be anything.
+    It goes in the order of the layers and repeats until the variance is within `tol` of 1, `most`
+    times at most. The output is that before the activation, as in the paper; biases may have any
+    value.
     """
     for layer in model.layers:
         if not hasattr(layer, "kernel"):

@@ -1,4 +1,4 @@
-"""What a trial costs more for `FracInitHyperModel`, and which part of it costs what."""
+"""Measures how much `FracInitHyperModel` adds to the cost of a trial, and in which parts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from keras_fracinit.tuner import FracInitHyperModel, execution, hypermodel
 
 BATCH, STEPS, EPOCHS = 128, 40, 8
 RATES = (1e-4, 1e-3)  # of learning: no trial may diverge, which would end it early
-# Where the wrapper spends its time: what is called, and where it is looked up.
+# The parts of the wrapper: the functions, and the namespaces in which they are looked up.
 PARTS: dict[str, tuple[Any, str]] = {
     "reading the model": (hypermodel, "kernels_of"),
     "drawing the kernels": (hypermodel, "initialize"),
@@ -28,7 +28,7 @@ PARTS: dict[str, tuple[Any, str]] = {
     "the signal at the end": (execution.Measurement, "__call__"),
     "writing the file": (execution.Execution, "save"),
 }
-# Of every trial, bare and wrapped: seconds by the clock and of the processor.
+# For every trial, bare and wrapped: seconds by the clock and of the processor.
 Times = dict[str, list[tuple[float, float]]]
 console = Console(highlight=False, width=110)
 
@@ -57,7 +57,7 @@ def conv_net(hp: Any) -> keras.Model:
 
 @contextmanager
 def clocks(seconds: Counter[str]) -> Iterator[None]:
-    """Adds up the processor's time for each part while this is open."""
+    """Adds up processor time for each part inside this context."""
 
     def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -102,7 +102,7 @@ class Search:
 
 
 def measure(build: Any, rounds: int) -> tuple[Times, dict[str, list[float]]]:
-    """Both times of every trial, bare and wrapped, and those of the parts."""
+    """Measures both times of every trial, bare and wrapped, and those of the parts."""
     shape = build(keras_tuner.HyperParameters()).input_shape[1:]
     parts: dict[str, list[float]] = {part: [] for part in PARTS}
     with tempfile.TemporaryDirectory() as bare, tempfile.TemporaryDirectory() as wrapped:

@@ -1,4 +1,4 @@
-"""He with a tuned learning rate against s tuned with it: searches of the same budget."""
+"""Compares He with a tuned learning rate and s tuned with it, by searches of one budget."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ console = Console(highlight=False, width=122)
 
 @dataclass(frozen=True)
 class Budget:
-    """Of each arm, the same for both."""
+    """The budget of each arm, the same for both."""
 
     trials: int = 12
     random_trials: int = 5  # before the Gaussian process begins; KerasTuner's own default differs
@@ -161,7 +161,7 @@ def search(problem: Problem, arm: str, repetition: int, budget: Budget) -> Recor
 
 
 class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps those of the epoch by which KerasTuner scores an execution, as its checkpoint does."""
+    """Keeps the weights of the epoch by which KerasTuner scores, as its checkpoint does."""
 
     weights: list[Array]
     score = -1.0
@@ -172,7 +172,7 @@ class BestWeights(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def retrain(problem: Problem, winner: dict[str, float], budget: Budget) -> Record:
-    """Test accuracy from each seed, at the best epoch of validation and at the last."""
+    """Computes test accuracy for each seed, at the best validation epoch and at the last."""
     data, start = load(problem), time.process_time()
     hp = keras_tuner.HyperParameters()
     for name, value in winner.items():
@@ -180,7 +180,7 @@ def retrain(problem: Problem, winner: dict[str, float], budget: Budget) -> Recor
     accuracies: dict[str, list[float]] = {epoch: [] for epoch in EPOCHS}
     for seed in range(budget.seeds):
         keras.utils.clear_session()
-        # Of the same seed, both arms have the same kernels but for their scale, and then the same
+        # For the same seed both arms have the same kernels but for their scale, and then the same
         # order of images.
         keras.utils.set_random_seed(seed)
         model, best = FracInitHyperModel(problem.build).build(hp), BestWeights()
@@ -207,7 +207,7 @@ def train(model: keras.Model, problem: Problem, budget: Budget, best: BestWeight
 
 
 def jobs(budget: Budget) -> Iterator[tuple[str, int, str]]:
-    """The arms in turn, so that a run that is ended early has as much of both."""
+    """Lists the work in alternation, so that a run that is ended early has as much of both arms."""
     for repetition in range(1, budget.repetitions + 1):
         for name in PROBLEMS:
             for arm in ARMS:
@@ -244,14 +244,14 @@ def paths(folder: Path, name: str, repetition: int, arm: str) -> tuple[Path, Pat
 def load_record(
     path: Path, budget: Budget, winner: dict[str, float] | None = None
 ) -> Record | None:
-    """What was saved, if it is of this budget, and of this winner of a search."""
+    """Loads a saved record, if it is of this budget and of this winner of a search."""
     record: Record = json.loads(path.read_text()) if path.exists() else {}
     same = record.get("budget") == asdict(budget) and winner in (None, record.get("winner"))
     return record if same else None
 
 
 def save_record(path: Path, record: Record, budget: Budget) -> None:
-    """Whole or not at all: the process may be ended at any moment."""
+    """Saves a record whole or not at all, since the process may be ended at any moment."""
     backend = keras.backend.backend()
     versions = {name: importlib.metadata.version(name) for name in (*PACKAGES, backend)}
     made = {
@@ -272,7 +272,7 @@ def command() -> list[str]:
 
 
 def student_interval(values: Array) -> str:
-    """Mean and half its 95% interval."""
+    """Computes the mean and half its 95% interval."""
     count = len(values)
     if count < 2:
         return f"{np.mean(values):+.3f}"
@@ -334,7 +334,7 @@ def print_problem(problem: Problem, budget: Budget, pairs: dict[int, Any]) -> No
 
 
 def test_cells(searches: list[Any], arm: str) -> list[str]:
-    """Of one search or of all; of all, each counts as one in the interval."""
+    """Formats the test accuracy of one search or of all; each search counts as one sample."""
     cells = []
     for epoch in EPOCHS:
         by_arm = {a: np.array([s[a][1]["accuracies"][epoch] for s in searches]) for a in ARMS}

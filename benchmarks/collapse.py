@@ -1,11 +1,12 @@
-"""What a fresh ReLU network makes of different inputs: their size, their angles, their number.
+"""Measures how size, angles and dimension of inputs change in a fresh ReLU network.
 
     python benchmarks/collapse.py    # some seconds
 
-scikit-learn's digits go through fresh networks without biases. Printed is, at the output, the root
-mean square (decimal logarithm, mean and standard deviation over networks), 1 - the mean cosine of
-two different images, and in how many directions the images still differ (the participation ratio
-of the centred outputs), medians over networks. All methods get the same normals from a seed.
+scikit-learn's digits pass fresh networks without biases. For the output it prints the root mean
+square (decimal logarithm, mean and standard deviation over networks), 1 - the mean cosine of two
+different images, and the number of directions in which the images still differ (the participation
+ratio of the centred outputs); both are medians over networks. All methods get the same normals from
+a seed.
 """
 
 from __future__ import annotations

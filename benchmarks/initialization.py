@@ -1,4 +1,4 @@
-"""What the package costs: drawing a kernel, importing it, computing a gain.
+"""Measures the cost of drawing a kernel, importing the package and computing a gain.
 
     KERAS_BACKEND=tensorflow python benchmarks/initialization.py
 
@@ -39,7 +39,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> list[float]:
-    """Median seconds of each, and the median of the ratio first/second, call by call."""
+    """Measures the median seconds of each, and the median ratio first/second, call by call."""
     for _ in range(2):
         first(), second()
     pairs = []
@@ -88,7 +88,7 @@ def import_package() -> None:
 
 
 def authors_gain(s: float, width: int) -> float:
-    """The exact sum of the paper's scripts for ReLU, in float64 as they have it."""
+    """Computes the exact sum for ReLU as the paper's scripts do, in float64."""
     p = s / 2
     terms = (
         math.comb(width, k) / 2**width * 2**p * math.gamma(k / 2 + p) / math.gamma(k / 2)
@@ -98,7 +98,7 @@ def authors_gain(s: float, width: int) -> float:
 
 
 def true_gain(s: float, width: int) -> mp.mpf:
-    """The same sum in 40 digits, where nothing overflows."""
+    """Computes the same sum in 40 digits, where nothing overflows."""
     with mp.workdps(40):
         p = mp.mpf(s) / 2
         terms = (

@@ -1,4 +1,4 @@
-"""Which initialization learns: plain dense nets on real digits, 20 seeds for each method and cell.
+"""Compares initializations by learning: dense nets, real digits, 20 seeds a method and cell.
 
     python benchmarks/learning.py                       # hours; a run that was stopped goes on
     python benchmarks/learning.py --only "mnist-relu-d20-*"
@@ -8,8 +8,8 @@
 
 A cell is a data set, an activation, a depth, a width and an optimizer. Every method gets the same
 random numbers and the same batches from the same seed, and its own learning rate, chosen on other
-seeds by validation accuracy. Dead is a run whose training accuracy never exceeded 0.2, or that
-diverged; one that diverged counts as chance. Each result is saved as soon as it is there.
+seeds by validation accuracy. A run is dead if its training accuracy never exceeded 0.2 or it
+diverged; one that diverged counts as chance. Each result is saved as soon as it is complete.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 150)
 
 
 def cost(cell: Cell) -> float:
-    """Milliseconds per net and step, roughly: only for the time left on the progress bar."""
+    """Estimates milliseconds per net and step, for the time left on the progress bar."""
     weights = sum(n * d for n, d in cell.network.shapes)
     noise = 2.0 if ACTIVATIONS[cell.activation].training else 1.0
     return noise * (0.05 + 2.6e-6 * weights)
 
 
 def save(folder: Path, cell: Cell, settings: Settings, methods: dict[str, Any]) -> None:
-    """In one go, so that whatever kills this process leaves a whole file."""
+    """Replaces the file in one step, so that a killed process leaves a whole one."""
     head = {
         "cell": asdict(cell),
         "settings": asdict(settings),
@@ -94,7 +94,7 @@ def finished(folder: Path, grid: list[Cell], settings: Settings) -> dict[Cell, d
 
 
 def end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever. Ctrl-C is for the parent."""
+    """Ends a worker with its parent, for which it would wait forever. Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -164,7 +164,7 @@ def estimate(grid: list[Cell], settings: Settings, threads: int) -> None:
 
 
 def check_all() -> bool:
-    """Small nets without noise, whose random numbers Keras draws otherwise."""
+    """Checks small nets without noise, since Keras draws noise in another way."""
     table = Table(title="Against Keras' fit: largest relative difference", caption="bound: 1e-4")
     largest = 0.0
     for activation in (name for name, a in ACTIVATIONS.items() if a.training is None):

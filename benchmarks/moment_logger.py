@@ -1,4 +1,4 @@
-"""What `MomentLogger` costs: time per epoch, against no callback and Keras' TensorBoard; memory.
+"""Measures what `MomentLogger` costs in time per epoch, beside Keras' TensorBoard, and memory.
 
     KERAS_BACKEND=tensorflow python benchmarks/moment_logger.py
 
@@ -133,7 +133,7 @@ def compare(name: str, model: keras.Model, pairs: int) -> None:
 
 
 def memory(records: int = 1000) -> None:
-    """Growth of the process over many records, beside the size of the records themselves."""
+    """Measures the growth of the process over many records, beside the size of the records."""
     model = mlp()
     model.compile("sgd", "mse")
     rng = np.random.default_rng(0)

@@ -1,13 +1,13 @@
-"""How long smooth activations keep the moment that `FracActivation` is made for.
+"""Measures over how many layers smooth activations keep the moment of `FracActivation`.
 
     python benchmarks/smooth_drift.py    # about a minute
 
 Networks of equal layers start from pre-activations of unit root mean square, where s = 1 is kept
-exactly by one layer. Printed, as Markdown, are for each activation the slope of the length map, the
-gradient factor (of a squared gradient, per layer), where 50 infinitely wide layers lead from a root
-mean square of 1.25, and the s-scale and the median of the size of the signal after 20 and 50
-layers, over that of the operating point: 1 is kept. ReLU, which keeps s = 1 everywhere, is the
-control.
+exactly by one layer. The table, in Markdown, has for each activation the slope of the length map,
+the gradient factor (of a squared gradient, per layer), the root mean square behind 50 infinitely
+wide layers that start at 1.25, and the s-scale and the median of the size of the signal after 20
+and 50 layers, over that of the operating point: 1 means kept. ReLU, which keeps s = 1 everywhere,
+is the control.
 
 Given its input, the pre-activation of a layer of independent normal weights is exactly a normal
 vector of the input's size. So one number per network is carried on, and no weights are drawn.
@@ -34,7 +34,7 @@ CHUNK = 128_000
 
 
 def simulate(phi: Callable[[Array], Array], g: float, width: int, seed: int) -> list[Array]:
-    """The size of the pre-activations that follow each of `LAYERS`, by network."""
+    """Simulates the size of the pre-activations that follow each of `LAYERS`, by network."""
     rng = np.random.default_rng(seed)
     parts = []
     for _ in range(NORMALS // CHUNK):
@@ -51,7 +51,7 @@ def simulate(phi: Callable[[Array], Array], g: float, width: int, seed: int) -> 
 def wide(
     phi: Callable[[Array], Array], mean: float, start: float = 1.25, layers: int = 50
 ) -> float:
-    """The length map, iterated."""
+    """Iterates the length map."""
     z = np.linspace(-9.0, 9.0, 4001)
     weights = np.exp(-0.5 * z * z)
     r = start

@@ -1,15 +1,15 @@
-"""What tuning s is worth at equal budgets, and what the wrapper of KerasTuner costs.
+"""Measures what tuning s gains at equal budgets, and what the wrapper of KerasTuner costs.
 
     KERAS_BACKEND=jax python benchmarks/tuning.py search
     KERAS_BACKEND=tensorflow python benchmarks/tuning.py overhead
     python benchmarks/tuning.py --report
 
 `search`: He initialization with a tuned learning rate against s tuned with it, on real images; the
-winner of each search is trained anew from many seeds. About a quarter of an hour on one core with
+winner of each search is trained again from many seeds. About a quarter of an hour on one core with
 JAX, twice that with TensorFlow. Every finished piece is saved at once, so a run that was ended goes
 on where it stood; delete a file to have it measured again. `overhead`: a trial of the same build
-function, wrapped and bare, in turn; measured anew every time. Without a word: both. Nothing here is
-asserted, and what came out is printed, whoever wins.
+function, wrapped and bare, in turn; measured again every time. Without an argument: both. Nothing
+here is asserted, and the result is printed, whichever wins.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What it takes to draw a whole model anew and to diagnose it: time and memory.
+"""Measures time and memory of re-initializing and diagnosing a whole model.
 
     python benchmarks/whole_model.py                  # some minutes
     python benchmarks/whole_model.py --repeats 5 --batch 8
@@ -7,10 +7,10 @@ VGG16 (138 million weights) and a VGG of an eighth of its widths, for images of 
 medians over the repeats, everything in turn in one process, and ratios to building the model. LSUV,
 once, is data-driven: it runs the model up to each layer, and needs orthonormal kernels first; for
 VGG16 their QR decomposition takes minutes, so there it only scales. Memory (on Linux) is the peak
-of the resident set, in sizes of the largest kernel (392 MiB), each in a fresh process. Subtracted
-is what is resident before the call: the model, its input, and what the same call on the small VGG,
-whose kernels are of 1 MiB and less, has loaded, traced and left with the allocator, glibc's; that
-is told to return what is freed, of which it else keeps some 32 MiB.
+of the resident set, in sizes of the largest kernel (392 MiB), each in a fresh process. Memory that
+is resident before the call is subtracted: the model, its input, and all that the same call on the
+small VGG, whose kernels have 1 MiB at most, has loaded, traced and left with the allocator. The
+allocator (glibc's) is told to return freed memory, of which it keeps some 32 MiB otherwise.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def times(name: str, batch: int, repeats: int) -> dict[str, list[float]]:
 
 
 def resident(field: str) -> float:
-    """Bytes of this process that are in memory ("VmRSS"), and their peak ("VmHWM")."""
+    """Reads the resident bytes of this process ("VmRSS"), or their peak ("VmHWM")."""
     status = Path("/proc/self/status").read_text()
     return 1024.0 * float(status.partition(f"{field}:")[2].split()[0])
 
@@ -105,7 +105,7 @@ def constant(self: Any, shape: Any, dtype: Any) -> Any:
 
 
 def finish(model: Any) -> None:
-    """JAX returns before it has computed."""
+    """Waits for the weights, since JAX returns before it has computed."""
     if keras.backend.backend() == "jax":
         import jax
 

@@ -1,4 +1,4 @@
-"""What the acts of `quickstart.py` share: digits, network, training, comparison, a saved model."""
+"""Shared parts of `quickstart.py`: digits, network, training, comparison, a saved model."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Run(NamedTuple):
 
 @functools.cache
 def load_digits() -> tuple[Array, Array, Array, Array]:
-    """4,000 images in [-1, 1] and their labels to train on, 1,000 to test on."""
+    """Loads 4,000 images in [-1, 1] with labels for training, and 1,000 for testing."""
     images, labels = mnist_data()
     order = np.random.default_rng(0).permutation(len(images))
     images = (images[order] / 127.5 - 1.0).astype("float32")
@@ -81,7 +81,7 @@ def network(initializer: Any, learning_rate: float = LEARNING_RATE) -> keras.Mod
 
 @functools.cache
 def shared_network() -> keras.Model:
-    """The one model of this process: every other would be traced and compiled anew."""
+    """Builds the one model of this process, since each further one would be traced and compiled."""
     model = network("zeros")
     # A first fit takes a batch ahead of time to build the metrics, which on JAX and torch would
     # change the order of the images in the first run of every process.
@@ -116,7 +116,7 @@ def train(method: str, make: Make, seed: int, epochs: int, watched: bool) -> Run
 def jobs_of(
     methods: Mapping[str, Make], seeds: int, epochs: int, watched: bool = False
 ) -> list[tuple[Any, ...]]:
-    """The arguments of `train`, for every method and seed; of the first seed it may be watched."""
+    """Lists the arguments of `train` for every method and seed; the first seed may be recorded."""
     return [
         (method, make, seed, epochs, watched and seed == 0)
         for seed in range(seeds)
@@ -137,7 +137,7 @@ def make_progress() -> Progress:
 def start(
     pool: ProcessPoolExecutor, progress: Progress, description: str, jobs: list[tuple[Any, ...]]
 ) -> list[Future[Run]]:
-    """Trains in the processes of the pool."""
+    """Starts training in the processes of the pool."""
     task = progress.add_task(description, total=len(jobs))
     futures = [pool.submit(train, *job) for job in jobs]
     for future in futures:
@@ -146,7 +146,7 @@ def start(
 
 
 def collect(futures: list[Future[Run]]) -> dict[str, list[Run]]:
-    """What was trained, by method and in the order of the seeds."""
+    """Collects the results by method, in the order of the seeds."""
     runs: dict[str, list[Run]] = {}
     for future in futures:
         run = future.result()
@@ -155,7 +155,7 @@ def collect(futures: list[Future[Run]]) -> dict[str, list[Run]]:
 
 
 def paired(first: list[Run], second: list[Run]) -> tuple[float, float]:
-    """Mean difference of the accuracies, seed by seed, and half its 95% interval (Student)."""
+    """Computes the mean paired difference of accuracies and half its 95% interval (Student)."""
     differences = [a.accuracy - b.accuracy for a, b in zip(first, second, strict=True)]
     count = len(differences)
     error = float(np.std(differences, ddof=1)) / math.sqrt(count)
@@ -167,7 +167,7 @@ def mean_accuracy(runs: list[Run]) -> float:
 
 
 def print_accuracies(runs: dict[str, list[Run]], title: str) -> None:
-    """A row for each method, and what it has over the first one."""
+    """Prints a row for each method, with its difference from the first one."""
     base, *others = runs
     table = Table(
         title=f"{title}, {len(runs[base])} seeds",
@@ -188,7 +188,7 @@ def print_accuracies(runs: dict[str, list[Run]], title: str) -> None:
 
 
 def verdict(runs: dict[str, list[Run]], first: str, second: str) -> str:
-    """What the runs say of two methods, and whether that is more than chance."""
+    """States which of two methods is better, and whether that is more than chance."""
     lead, margin = paired(runs[first], runs[second])
     side = "above" if lead >= 0.0 else "below"
     contains = "contains" if abs(lead) <= margin else "does not contain"
@@ -199,7 +199,7 @@ def verdict(runs: dict[str, list[Run]], first: str, second: str) -> str:
 
 
 def check_reload(model: keras.Model, output: Path) -> bool:
-    """Whether a process that has never seen this script predicts the same from the saved file."""
+    """Checks that a fresh process without this script predicts the same from the saved file."""
     _, _, x_test, y_test = load_digits()
     paths = [output / name for name in ("best.keras", "x_test.npy", "predictions.npy")]
     model.save(paths[0])

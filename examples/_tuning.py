@@ -29,19 +29,19 @@ class Budget(NamedTuple):
 
 
 def build(hp: Any) -> keras.Model:
-    """Plain Keras: it is `FracInitHyperModel` that makes the order of the kernels tunable."""
+    """Builds a plain Keras model; `FracInitHyperModel` makes the order of its kernels tunable."""
     return network("he_normal", hp.Float("learning_rate", 3e-3, 3e-2, sampling="log"))
 
 
 def tuned(values: Mapping[str, Any]) -> keras.Model:
-    """A fresh network with these hyperparameters, from seeds that Keras' own seed governs."""
+    """Builds a fresh network with these hyperparameters, under Keras' global seed."""
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
     return FracInitHyperModel(build).build(hp)
 
 
 def search(output: Path, budget: Budget, progress: Progress) -> keras_tuner.Tuner:
-    """The search, and the best of its learning rates at s = 2."""
+    """Runs the search, and trains its best learning rate at s = 2."""
     x, y, _, _ = load_digits()
     task = progress.add_task("searching s", total=(budget.trials + 1) * budget.executions)
     # KerasTuner copies callbacks, but not their functions, so all copies advance the one bar.
@@ -74,7 +74,7 @@ def best_values(tuner: keras_tuner.Tuner) -> dict[str, Any]:
 
 
 def print_search(tuner: keras_tuner.Tuner, budget: Budget) -> None:
-    """A row for each trial, the best first, and one for the reference."""
+    """Prints a row for each trial, the best first, and one for the reference."""
     frame = results(tuner)
     trials = frame.groupby("trial")
     table = Table(
@@ -104,7 +104,7 @@ def print_search(tuner: keras_tuner.Tuner, budget: Budget) -> None:
 
 
 def _status(statuses: pd.Series) -> str:
-    """The one that all executions have, or how many have which."""
+    """Names the status of all executions, or counts them by status."""
     counts = statuses.value_counts()
     if len(counts) == 1:
         return str(counts.index[0])

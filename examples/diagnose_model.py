@@ -1,10 +1,10 @@
-"""A model from a file: what is wrong with it, and what its kernels drawn anew change.
+"""Diagnose a model from a file, re-initialize it, and diagnose it again.
 
     python examples/diagnose_model.py     # some seconds
 
-20 ReLU layers of 64 units from Keras' defaults are saved, as somebody's model; then it is loaded,
-diagnosed on real digits, re-initialized, and diagnosed again. The two pictures say at a glance
-which is which. `python -m keras_fracinit diagnose` and `... reinitialize` do the same with files.
+A model of 20 ReLU layers of 64 units with Keras' defaults is saved, then loaded, diagnosed on real
+digits, re-initialized and diagnosed again. The two pictures show at a glance which is healthy.
+`python -m keras_fracinit diagnose` and `... reinitialize` do the same with files.
 """
 
 from __future__ import annotations

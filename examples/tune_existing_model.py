@@ -1,10 +1,10 @@
-"""Make the order s of the initialization tunable in a hypermodel that knows nothing of it.
+"""Make the order s of the initialization tunable in a hypermodel that does not mention it.
 
     python examples/tune_existing_model.py            # half a minute on one core
     KERAS_BACKEND=jax python examples/tune_existing_model.py
 
-`MyHyperModel` is written as KerasTuner's guide has it, and learns scikit-learn's 8 x 8 digits.
-Where the tuner gets it, it is wrapped: that one line is all that changes.
+`MyHyperModel` follows KerasTuner's guide, and learns scikit-learn's 8 x 8 digits. It is wrapped
+where the tuner takes it: only that line changes.
 """
 
 from __future__ import annotations

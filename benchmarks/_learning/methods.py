@@ -1,4 +1,4 @@
-"""What is compared: methods of initialization, as tables.
+"""Lists the methods of initialization that are compared, as tables.
 
 A method turns unit normals into kernels. All methods get the same normals from the same seed, so
 that they differ in what they do with them and in nothing else. Stable weights need a second random
@@ -24,7 +24,7 @@ from keras_fracinit.laws import Stable
 
 
 class Draw(NamedTuple):
-    """Unit normals, seeds x fan-in x fan-out for every hidden layer, and what they are for."""
+    """Unit normals, seeds x fan-in x fan-out for every hidden layer, and their purpose."""
 
     normals: list[Array]
     network: Network
@@ -41,7 +41,7 @@ Scale = Callable[[laws.Law, int, int], float]  # law, fan-in, fan-out -> standar
 
 
 def _bare(law: laws.Law) -> laws.Law:
-    """Without the dropout, of which the formulas of others know nothing."""
+    """Removes the dropout, which the formulas of others leave out."""
     return law.law if isinstance(law, laws.Dropout) else law
 
 
@@ -53,7 +53,7 @@ he = of_order(2.0)
 
 
 def random_walk(law: laws.Law, n: int, d: int) -> float:
-    """Sussillo and Abbott, arXiv 1412.6558, in the form that the authors compare with."""
+    """The scale of Sussillo and Abbott, arXiv 1412.6558, as the authors compare with it."""
     growth = 1.0 / (2.0 * n) if law == laws.Linear() else 1.2 / (n - 2.4)
     return math.exp(growth) / math.sqrt(_bare(law).mean * n)
 
@@ -74,7 +74,7 @@ AUTHORS: dict[type[laws.Law], Callable[[Any, int], float]] = {
 
 
 def authors(law: laws.Law, n: int, d: int) -> float:
-    """Gurbuzbalaban and Hu, arXiv 2005.11878."""
+    """The scale of Gurbuzbalaban and Hu, arXiv 2005.11878."""
     return math.sqrt(AUTHORS[type(_bare(law))](_bare(law), n))
 
 
@@ -87,19 +87,19 @@ def identity(normals: Array) -> Array:
 
 
 def uniform(normals: Array) -> Array:
-    """The uniform number of variance 1 at the same quantile."""
+    """Maps normals to uniform numbers of variance 1 at the same quantiles."""
     return (math.sqrt(12.0) * (ndtr(normals) - 0.5)).astype("float32")
 
 
 def truncated(normals: Array) -> Array:
-    """At the same quantile of Keras' truncated normal: cut at 2, then scaled to variance 1."""
+    """Maps normals to the quantiles of Keras' truncated normal: cut at 2, scaled to variance 1."""
     low, high = ndtr(-2.0), ndtr(2.0)
     quantiles = ndtri(low + (high - low) * ndtr(normals.astype("float64")))
     return (quantiles / 0.87962566103423978).astype("float32")
 
 
 def scaled(scale: Scale, shape: Callable[[Array], Array] = identity) -> Method:
-    """Numbers of variance 1, made of the normals, times a standard deviation."""
+    """Makes a method of numbers of variance 1, made of the normals, times a standard deviation."""
 
     def kernels(draw: Draw) -> list[Array]:
         law = draw.network.law
@@ -114,7 +114,7 @@ def _orthogonal(draw: Draw) -> list[Array]:
 
 
 def _lsuv(draw: Draw) -> list[Array]:
-    """Every layer's output gets variance 1 on one batch, which runs in inference mode."""
+    """Gives every layer's output variance 1 on one batch, in inference mode."""
     activation = jax.jit(ACTIVATIONS[draw.network.activation].inference)
     signal, result = draw.images[None], []
     for normals in draw.normals:
@@ -150,7 +150,7 @@ _TAILS = 1  # the second stream of a hidden layer
 
 
 def met(network: Network) -> list[laws.Law]:
-    """What each hidden kernel of a smooth network meets: the first one meets data."""
+    """Lists the law that the input of each hidden kernel has passed; the first input is data."""
     return [laws.Linear()] + [network.law] * (network.depth - 1)
 
 
@@ -166,7 +166,7 @@ def smooth_of_order(s: float) -> Method:
 
 
 def stable_numbers(normals: Array, exponentials: Array, alpha: float) -> Array:
-    """Standard symmetric alpha-stable, `E exp(itZ) = exp(-|t|^alpha)`."""
+    """Draws standard symmetric alpha-stable numbers, `E exp(itZ) = exp(-|t|^alpha)`."""
     half = 0.5 * math.pi
     u = np.clip(math.pi * (ndtr(normals.astype("float64")) - 0.5), -half + 1e-12, half - 1e-12)
     return np.asarray(stable_of(u, exponentials, alpha, np))
@@ -181,7 +181,7 @@ def stable(alpha: float, s: float = 1.0) -> Method:
             ]
             exponentials = np.stack([rng.standard_exponential(z.shape[1:]) for rng in streams])
             _, n, d = z.shape
-            # Data are met by the size at which a smooth activation is exact, Z/sqrt(2).
+            # For data the kernel has the size at which a smooth activation is exact, Z/sqrt(2).
             g = gain(Stable(law, alpha), s, d) if is_smooth(law) else 2.0 ** (-0.5 * alpha)
             scale = (g / n) ** (1.0 / alpha)
             result.append((scale * stable_numbers(z, exponentials, alpha)).astype("float32"))
@@ -214,7 +214,7 @@ def methods_for(cell: Cell) -> list[str]:
 
 
 def reference(activation: str) -> str:
-    """What differences are taken from: the default that Keras has, or recommends for SELU."""
+    """Names the method that differences are taken from: Keras' default, or its advice for SELU."""
     if not is_smooth(ACTIVATIONS[activation].law):
         return "He (Keras)"
     return "LeCun" if activation == "selu" else "Xavier"
@@ -237,9 +237,9 @@ def _normals(network: Network, seeds: tuple[int, ...]) -> tuple[list[Array], Arr
 def initial_kernels(
     method: str, network: Network, seeds: tuple[int, ...], images: Array
 ) -> list[Array]:
-    """Of all layers, seeds x fan-in x fan-out.
+    """Draws the kernels of all layers, seeds x fan-in x fan-out.
 
-    The logits start from Keras' default whatever the method: hidden layers are what is compared.
+    The logits start from Keras' default whatever the method, since hidden layers are compared.
     """
     hidden, logits = _normals(network, seeds)
     draw = Draw(hidden, network, images[:256], seeds)
@@ -247,7 +247,7 @@ def initial_kernels(
 
 
 def batches(seed: int, images: int, steps: int, batch: int) -> Array:
-    """The images of every step: whole epochs, each in a new order, without the incomplete batch."""
+    """Orders the images: whole epochs, each in a new order, without the incomplete batch."""
     rng, per_epoch = np.random.default_rng([seed, _ORDER]), images // batch
     epochs = [rng.permutation(images)[: per_epoch * batch] for _ in range(-(-steps // per_epoch))]
     return np.concatenate(epochs).reshape(-1, batch)[:steps].astype("int32")

@@ -1,4 +1,4 @@
-"""Where methods are compared, as tables: data, activations, networks, cells of the grid."""
+"""Lists data, activations, networks and the cells of the grid in which methods are compared."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ INPUTS = {"mnist": 784, "digits": 64}
 
 @dataclass(frozen=True)
 class Activation:
-    """What follows a hidden layer.
+    """The activation of a hidden layer.
 
     Attributes:
-        law: What the gains of He and ours are computed from.
+        law: The law from which the gains of He and ours are computed.
         inference: The function without noise.
         training: The same with noise: of the pre-activations and of uniform numbers in [0, 1), one
             for each. None if there is no noise.
@@ -107,7 +107,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 def is_smooth(law: laws.Law) -> bool:
-    """Whether a scale of the weights is right at one size of the signal only."""
+    """Whether a scale of the weights is right only at one size of the signal."""
     return isinstance(law, Smooth)
 
 
@@ -122,7 +122,7 @@ class Network:
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
-        """Of the hidden kernels."""
+        """Gives the shapes of the hidden kernels."""
         return [(self.inputs, self.width)] + [(self.width, self.width)] * (self.depth - 1)
 
     @property
@@ -132,7 +132,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Cell:
-    """One place of the grid, in which all methods meet."""
+    """One place of the grid, in which all methods are compared."""
 
     dataset: str
     activation: str
@@ -150,7 +150,7 @@ class Cell:
 
 
 def cells(only: str = "*") -> list[Cell]:
-    """ReLU at every depth and width, smooth ones at 20 and 40 x 64, everything else at 20 x 64."""
+    """Lists ReLU at every depth and width, smooth ones at 20 and 40 x 64, others at 20 x 64."""
     smooth = [name for name, a in ACTIVATIONS.items() if is_smooth(a.law)]
     others = [name for name in ACTIVATIONS if name not in ("relu", *smooth)]
     sizes = [("relu", depth, width) for width in (16, 64) for depth in (10, 20, 40)]

@@ -1,4 +1,4 @@
-"""Figures, tables and the picture, from the saved cells alone."""
+"""Makes figures, tables and the picture from the saved cells alone."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ SECTIONS = (
 
 
 def _references(activations: list[str]) -> str:
-    """What differences are from, in words."""
+    """Names in words the methods that differences are taken from."""
     usual = reference(activations[0])
     others = [f"{a}: {reference(a)}" for a in activations if reference(a) != usual]
     return usual + (f" ({', '.join(others)})" if others else "")
 
 
 def split(figures: pd.DataFrame) -> list[tuple[Section, pd.DataFrame]]:
-    """The sections of which there are figures."""
+    """Splits the figures into sections."""
     parts = [
         (section, figures[figures.activation.isin(section.activations)]) for section in SECTIONS
     ]
@@ -67,7 +67,7 @@ def split(figures: pd.DataFrame) -> list[tuple[Section, pd.DataFrame]]:
 
 
 def load(folder: Path) -> dict[str, dict[str, Any]]:
-    """Cells by name, in the order of the grid; cells that it has not follow."""
+    """Loads cells by name, in the order of the grid, then those that the grid lacks."""
     saved = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     order = [cell.name for cell in cells() if cell.name in saved]
     return {name: saved[name] for name in [*order, *(n for n in saved if n not in order)]}
@@ -80,7 +80,7 @@ def _interval(samples: Array) -> tuple[float, float]:
 
 
 def _figures(runs: dict[str, Any], reference: dict[str, Any] | None) -> dict[str, Any]:
-    """Of one method in one cell. All resamplings use the same seeds, so differences are paired."""
+    """Computes the figures of a method in a cell. Resamplings share seeds, so they are paired."""
     test = np.array(runs["test"])
     steps = np.array([math.inf if n is None else n for n in runs["steps_to_half"]])
     count = len(test)
@@ -115,7 +115,7 @@ def _figures(runs: dict[str, Any], reference: dict[str, Any] | None) -> dict[str
 
 
 def _tuned(methods: dict[str, Any]) -> float | None:
-    """The order with the best validation accuracy over the selection seeds; the runs are there."""
+    """Chooses the order with the best validation accuracy over the selection seeds."""
     if not all(method in methods for method in ORDERS.values()):
         return None
 
@@ -126,7 +126,7 @@ def _tuned(methods: dict[str, Any]) -> float | None:
 
 
 def frame(saved: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """One row for each cell and method."""
+    """Makes a frame with one row for each cell and method."""
     known = {a: section.methods for section in SECTIONS for a in section.activations}
     rows = []
     for name, content in saved.items():
@@ -159,7 +159,7 @@ def _steps(row: Any) -> str:
 
 
 def _cells_of(row: Any) -> dict[str, str]:
-    """The row of a method, in words."""
+    """Formats the row of a method."""
     return {
         "method": row.method if math.isnan(row.s) else f"{row.method} ({row.s:g})",
         "rate": f"{row.rate:g}",
@@ -173,7 +173,7 @@ def _cells_of(row: Any) -> dict[str, str]:
 
 
 def summary(figures: pd.DataFrame) -> pd.DataFrame:
-    """Over the cells of each method; not all methods need have all."""
+    """Summarizes each method over its cells; a method may lack some."""
     rows = []
     for method, group in figures.groupby("method", sort=False):
         rows.append(
@@ -303,7 +303,7 @@ def _map(axes: Axes, colours: pd.DataFrame, texts: pd.DataFrame, bold: Any, **op
 
 
 def draw(figures: pd.DataFrame, folder: Path) -> list[str]:
-    """A picture for each section; returns their names."""
+    """Draws a picture for each section; returns their names."""
     parts = split(figures)
     for section, part in parts:
         _draw(section, part, folder / section.picture)
@@ -311,7 +311,7 @@ def draw(figures: pd.DataFrame, folder: Path) -> list[str]:
 
 
 def _draw(section: Section, figures: pd.DataFrame, path: Path) -> None:
-    """Two maps of cells x methods: accuracy beside the reference, and dead runs."""
+    """Draws two maps of cells x methods: accuracy beside the reference, and dead runs."""
     names = list(figures.name.unique())
     columns = [method for method in section.methods if method in set(figures.method)]
 

@@ -27,7 +27,7 @@ Tree = Any  # a pytree of arrays
 
 @dataclass(frozen=True)
 class Settings:
-    """What every run of a grid has in common, and how many there are."""
+    """The settings that all runs of a grid share, and the numbers of runs."""
 
     steps: int = 1000
     batch: int = 32  # 64 costs 1.7 times as much per step
@@ -38,7 +38,7 @@ class Settings:
 
 
 class Optimizer(NamedTuple):
-    """Keras' arithmetic.
+    """An optimizer with Keras' arithmetic.
 
     Attributes:
         start: Parameters to state.
@@ -78,17 +78,17 @@ OPTIMIZERS: dict[str, Optimizer] = {
 
 
 class Outcome(NamedTuple):
-    """Of a stack of nets, which is the last axis of the first two and the first of the others."""
+    """The outcome of a stack of nets, the last axis of the first two arrays, else the first."""
 
     losses: Any  # of the batch of every step, before the step
     curve: Any  # training accuracy on the probe at step 0 and after every `every` steps
     predictions: Any  # classes of the held-out images
-    finite: Any  # whether the logits of all of them are
+    finite: Any  # whether the logits of all of them are finite
     parameters: Any  # pairs of kernel and bias
 
 
 def forward(network: Network, parameters: Tree, x: Any, uniforms: Any = None) -> Any:
-    """Logits, nets x images x classes, of images that are common (rank 2) or of each net."""
+    """Computes logits, nets x images x classes, of images common to all (rank 2) or per net."""
     activation = ACTIVATIONS[network.activation]
     *hidden, (last, last_bias) = parameters
     for layer, (kernel, bias) in enumerate(hidden):
@@ -101,7 +101,7 @@ def forward(network: Network, parameters: Tree, x: Any, uniforms: Any = None) ->
 
 
 def _uniforms(network: Network, keys: Any, step: Any, batch: int) -> Any:
-    """Nets x layers x images x units, of 16 bits: drawing them costs as much as the matrices."""
+    """Draws nets x layers x images x units, of 16 bits since drawing costs as much as matrices."""
     if ACTIVATIONS[network.activation].training is None:
         return None
     shape = (network.depth, batch, network.width // 2)
@@ -111,7 +111,7 @@ def _uniforms(network: Network, keys: Any, step: Any, batch: int) -> Any:
 
 
 def _loss(network: Network, parameters: Tree, x: Any, y: Any, uniforms: Any) -> tuple[Any, Any]:
-    """The nets share nothing, so the gradient of the sum holds that of each."""
+    """Sums the losses: the nets share nothing, so the gradient of the sum holds that of each."""
     log_p = jax.nn.log_softmax(forward(network, parameters, x, uniforms))
     each = -jnp.take_along_axis(log_p, y[..., None], axis=-1)[..., 0].mean(axis=1)
     return each.sum(), each
@@ -119,7 +119,7 @@ def _loss(network: Network, parameters: Tree, x: Any, y: Any, uniforms: Any) -> 
 
 @functools.cache
 def trainer(network: Network, optimizer: str) -> Callable[..., Outcome]:
-    """`(parameters, rates, keys, order, train, probe, held_out) -> Outcome`, compiled.
+    """Compiles `(parameters, rates, keys, order, train, probe, held_out) -> Outcome`.
 
     `order` holds the images of every step, looks x steps x nets x batch.
     """
@@ -167,7 +167,7 @@ def trainer(network: Network, optimizer: str) -> Callable[..., Outcome]:
 def train(
     cell: Cell, kernels: list[Array], rates: list[float], seeds: tuple[int, ...], settings: Settings
 ) -> Outcome:
-    """One stack: `kernels` of every layer, nets x fan-in x fan-out; a rate and a seed per net."""
+    """Trains a stack: for each net a rate, a seed and `kernels`, nets x fan-in x fan-out."""
     data = DATASETS[cell.dataset]()
     parameters = [(jnp.array(k), jnp.zeros((len(k), k.shape[-1]))) for k in kernels]
     count = len(data.train[0])
@@ -186,7 +186,7 @@ def train(
 
 
 def _records(cell: Cell, outcome: Outcome, every: int) -> list[dict[str, Any]]:
-    """What is kept of each net of a stack."""
+    """Makes the saved record of each net of a stack."""
     data = DATASETS[cell.dataset]()
     split = len(data.validation[0])
     predictions = np.asarray(outcome.predictions)
@@ -200,7 +200,7 @@ def _records(cell: Cell, outcome: Outcome, every: int) -> list[dict[str, Any]]:
         }
         records.append(
             {
-                # A run that diverged knows nothing: chance, not what argmax makes of nan.
+                # A run that diverged counts as chance; argmax of nan would be arbitrary.
                 **{k: round(float(v), 4) if finite else 1 / CLASSES for k, v in accuracies.items()},
                 "dead": bool(not finite or curve.max() <= LEFT_CHANCE),
                 "diverged": bool(not finite),
@@ -211,10 +211,11 @@ def _records(cell: Cell, outcome: Outcome, every: int) -> list[dict[str, Any]]:
 
 
 def choose_rate(ladder: tuple[float, ...], score: Callable[[float], float]) -> float:
-    """The best of the three in the middle, and of further ones while the best is at an end.
+    """Chooses the best of the three middle rates, and of further ones while the best is at an end.
 
-    What suits one method fails another: plain SGD wants 0.001 in a linear net from He, 0.1 in a
-    ReLU net from Xavier. Of equals the smallest, so that where all diverge the search goes down.
+    A rate that suits one method fails another: plain SGD wants 0.001 in a linear net from He, 0.1
+    in a ReLU net from Xavier. Among equals it is the smallest, so that where all diverge the search
+    goes down.
     """
     low = (len(ladder) - 3) // 2
     high = low + 2
@@ -228,7 +229,7 @@ def choose_rate(ladder: tuple[float, ...], score: Callable[[float], float]) -> f
 
 
 def run_method(cell: Cell, method: str, settings: Settings) -> dict[str, Any]:
-    """All runs of a method in a cell: the rate from some seeds, the figures from others."""
+    """Runs a method in a cell: the rate is chosen on some seeds, the figures come from others."""
     began, stack = time.perf_counter(), settings.stack
     final = tuple(range(settings.seeds))
     selection = tuple(range(1000, 1000 + settings.selection_seeds))
@@ -271,7 +272,7 @@ def _keras_model(cell: Cell, rate: float) -> keras.Model:
 
 
 def check(cell: Cell, method: str, steps: int = 60) -> dict[str, float]:
-    """Largest relative differences from Keras' own `fit`: same weights, same batches."""
+    """Computes the largest relative differences from Keras' own `fit` on the same batches."""
     settings, data = Settings(steps=steps, every=steps // 2), DATASETS[cell.dataset]()
     seeds, net = (3, 4), 1  # two nets, of which the second is checked
     kernels = initial_kernels(method, cell.network, seeds, data.train[0])
@@ -302,7 +303,7 @@ def check(cell: Cell, method: str, steps: int = 60) -> dict[str, float]:
 
 
 def milliseconds(cell: Cell, settings: Settings) -> float:
-    """Of processor time per net and step, the least of three short runs; compilation apart."""
+    """Measures processor time per net and step, the least of three short runs after compiling."""
     short = Settings(**{**asdict(settings), "steps": 2 * settings.every})
     seeds = tuple(range(settings.stack))
     kernels = initial_kernels("He", cell.network, seeds, DATASETS[cell.dataset]().train[0])

@@ -4,10 +4,10 @@
     python supervise.py --workers 2 -- python search.py   # a chief and two workers
 
 12 ReLU layers of 16 units without normalisation learn scikit-learn's 8 x 8 digits.
-This script does not know how many take part. KerasTuner reads from KERASTUNER_TUNER_ID,
+The script is the same however many processes take part. KerasTuner reads from KERASTUNER_TUNER_ID,
 KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT whether this process searches alone, is the chief,
-who hands out the trials and trains nothing, or a worker. Started again, it goes on from what its
-folder holds.
+which hands out the trials and trains nothing, or is a worker. Started again, it continues the
+search in its folder.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PROJECT = "digits"  # the folder in the directory, the same for every process
 
 
 def build(hp: Any) -> keras.Model:
-    """Plain Keras: it is `FracInitHyperModel` that makes the order of the kernels tunable."""
+    """Builds a plain Keras model; `FracInitHyperModel` makes the order of its kernels tunable."""
     hidden = [
         keras.layers.Dense(WIDTH, activation="relu", kernel_initializer="he_normal")
         for _ in range(DEPTH)
@@ -54,7 +54,7 @@ def make_tuner(arguments: argparse.Namespace) -> keras_tuner.Tuner:
         "objective": "val_accuracy",
         "executions_per_trial": arguments.executions,
         "seed": 1,  # 0 would mean none
-        # A trial that loses the chief while it reports has failed, in KerasTuner's eyes.
+        # KerasTuner counts a trial as failed if the chief is gone when it reports.
         "max_retries_per_trial": 2,
         "directory": arguments.directory,
         "project_name": PROJECT,
@@ -67,12 +67,12 @@ def make_tuner(arguments: argparse.Namespace) -> keras_tuner.Tuner:
         "hyperband": (keras_tuner.Hyperband, {"max_epochs": arguments.epochs}),
     }
     kind, budget = kinds[arguments.tuner]
-    # Whatever was killed in the middle of it, and whoever began it.
+    # Continues the search, whichever processes began it and were killed.
     return resumable(kind(hypermodel, **budget, **options))
 
 
 def print_results(tuner: keras_tuner.Tuner) -> None:
-    """A row for each trial, the best first."""
+    """Prints a row for each trial, the best first."""
     frame = results(tuner)
     objective, smallest_first = frame.attrs["objective"], frame.attrs["direction"] == "min"
     trials = frame.groupby("trial")

@@ -2,12 +2,12 @@
 
     python supervise.py --workers 2 -- python search.py --directory out
 
-All run the same command, and learn from their environment who they are: chief, worker0, worker1...
+All run the same command, and read their role from the environment: chief, worker0, worker1...
 KerasTuner keeps the trial of a dead worker for that worker, and its chief waits for it for ever. So
 
 - a worker that dies is started again under its name, and is given its trial again;
-- when the chief dies all are started again and go on from their folder: a new chief has forgotten
-  its workers and has every unfinished trial run anew, whatever they still make of it;
+- when the chief dies all are started again and continue from their folder: a new chief does not
+  know its workers, and has every unfinished trial run again, whatever they still report;
 - a chief that does not end although its workers have is treated like one that died;
 - when the chief has ended, so must the workers: one that comes too late waits for it for an hour.
 
@@ -36,7 +36,7 @@ LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 class GivenUp(Exception):
-    """The search cannot be brought to its end."""
+    """Raised when the search cannot be brought to its end."""
 
 
 def say(message: str) -> None:
@@ -44,13 +44,13 @@ def say(message: str) -> None:
 
 
 def die_with_parent() -> None:
-    """On Linux even a supervisor killed by SIGKILL leaves nobody behind."""
+    """Ends a child with its supervisor, even one killed by SIGKILL; on Linux only."""
     if LIBC is not None:
         LIBC.prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
 
 
 class Member:
-    """The chief or a worker: one name, and one process after the other."""
+    """The chief or a worker: one name, and a succession of processes."""
 
     def __init__(self, name: str, command: Sequence[str], port: int) -> None:
         self.name, self.command, self.deaths = name, command, 0
@@ -93,7 +93,7 @@ class Member:
 
 
 def have_ended(members: Sequence[Member], seconds: float) -> bool:
-    """Waits for all of them, but no longer than that."""
+    """Waits for all members, for a limited time."""
     deadline = time.monotonic() + seconds
     while not (done := all(m.ended() for m in members)) and time.monotonic() < deadline:
         time.sleep(TICK)
@@ -101,7 +101,7 @@ def have_ended(members: Sequence[Member], seconds: float) -> bool:
 
 
 def stop(members: Sequence[Member]) -> None:
-    """Asks them to end, then makes them."""
+    """Asks all members to end, then kills those that do not."""
     for number, seconds in ((signal.SIGTERM, GRACE), (signal.SIGKILL, math.inf)):
         for member in members:
             member.send(number)
@@ -110,7 +110,7 @@ def stop(members: Sequence[Member]) -> None:
 
 
 def search(members: Sequence[Member], options: argparse.Namespace, signals: list[int]) -> None:
-    """Starts all and keeps them running until the chief has ended well; `signals` may come in."""
+    """Keeps chief and workers running until the chief has ended well or a signal arrives."""
     chief, *workers = members
     for member in members:
         member.start()

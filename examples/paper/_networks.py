@@ -1,4 +1,4 @@
-"""What `training.py` trains: the paper's networks, the scales they start from, the digits."""
+"""Defines what `training.py` trains: the paper's networks, their initial scales, the digits."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Network(NamedTuple):
     """Dense layers of 64 units, then one of 10; the activation follows that one too.
 
     Attributes:
-        law: Of the activation.
-        slope: Of the activation, below zero.
+        law: The law of the activation.
+        slope: The slope of the activation below zero.
         depth: The number of layers of 64 units.
         s: The order that the paper chose.
         rate: The learning rate.
@@ -58,7 +58,7 @@ def _xavier(network: Network, n: int, d: int) -> float:
 
 
 def _random_walk(network: Network, n: int, d: int) -> float:
-    """Sussillo and Abbott, arXiv 1412.6558, in the form that the authors compare with."""
+    """The scale of Sussillo and Abbott, arXiv 1412.6558, as the authors compare with it."""
     growth = 1.0 / (2.0 * n) if network.slope == 1.0 else 1.2 / (n - 2.4)
     return math.exp(growth) * _kaiming(network, n, d)
 
@@ -71,7 +71,7 @@ def _ours(network: Network, n: int, d: int) -> float:
     return initializer_for(network.law, network.s).describe((n, d)).stddev
 
 
-# Standard deviation of a kernel, of its fan-in and its number of units. All are normal, not cut.
+# The standard deviation of a kernel from fan-in and number of units. All are normal, not cut.
 METHODS: dict[str, Callable[[Network, int, int], float]] = {
     "Kaiming": _kaiming,
     "Xavier": _xavier,
@@ -82,7 +82,7 @@ METHODS: dict[str, Callable[[Network, int, int], float]] = {
 
 
 def initial_kernels(network: Network, method: str, seeds: list[int]) -> list[Array]:
-    """Of every layer, seeds x fan-in x units. All methods scale the same normals of a seed."""
+    """Draws the kernels: for every layer, seeds x fan-in x units, from the same normals for all."""
     kernels = []
     for layer, shape in enumerate(network.shapes):
         draws = [np.random.default_rng([seed, _LAYERS + layer]) for seed in seeds]
@@ -92,7 +92,7 @@ def initial_kernels(network: Network, method: str, seeds: list[int]) -> list[Arr
 
 
 def batches(seed: int, images: int, steps: int) -> Array:
-    """The images of every step: whole epochs, each in a new order, without the incomplete batch."""
+    """Orders the images: whole epochs, each in a new order, without the incomplete batch."""
     rng, per_epoch = np.random.default_rng([seed, _ORDER]), images // BATCH
     epochs = [rng.permutation(images)[: per_epoch * BATCH] for _ in range(-(-steps // per_epoch))]
     return np.concatenate(epochs).reshape(-1, BATCH)[:steps].astype("int32")
@@ -100,7 +100,7 @@ def batches(seed: int, images: int, steps: int) -> Array:
 
 @functools.cache
 def load_digits() -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-    """4,000 images in [-1, 1] and their labels to train on, 1,000 to test on."""
+    """Loads 4,000 images in [-1, 1] with labels for training, and 1,000 for testing."""
     images, labels = mnist_data()
     order = np.random.default_rng(0).permutation(len(images))
     x, y = (images[order] / 127.5 - 1.0).astype("float32"), labels[order].astype("int32")

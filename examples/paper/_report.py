@@ -1,4 +1,4 @@
-"""The tables of `training.py`, from what is saved alone."""
+"""Makes the tables of `training.py` from the saved runs alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
 
-FIRST = next(iter(METHODS))  # that the others are compared with
+FIRST = next(iter(METHODS))  # the method that the others are compared with
 Saved = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -21,7 +21,7 @@ def _title(name: str, network: Network) -> str:
 
 
 def _difference(runs: list[dict[str, Any]], others: list[dict[str, Any]] | None) -> str:
-    """Seed by seed: mean and its 95% interval (Student)."""
+    """Computes the mean paired difference and its 95% interval (Student)."""
     if others is None or others is runs or len(others) != len(runs):
         return ""
     values = [a["accuracy"] - b["accuracy"] for a, b in zip(runs, others, strict=True)]

@@ -1,4 +1,4 @@
-"""What the figures share: fresh networks, the authors' own formulas, style, checks.
+"""Shared parts of the figures: fresh networks, the authors' own formulas, style, checks.
 
 M. Gurbuzbalaban and Y. Hu, "Fractional moment-preserving initialization schemes for training deep
 neural networks", AISTATS 2021, arXiv 2005.11878. No bias, square layers, `W_ij ~ N(0, g/d)`.
@@ -30,7 +30,7 @@ WIDTH, DEPTH, NETWORKS = 64, 100, 1000  # of figures 2, 5 and 6
 CHUNK = 25  # networks at once, whose matrices of one layer stay in the cache
 KOLMOGOROV = 1.63  # sqrt(n) times the distance of two distribution functions: 1 in 100 exceeds it
 
-# Okabe and Ito. Of an order; theory is black.
+# The colours of the orders, of Okabe and Ito; theory is black.
 COLOURS = {2.0: "#D55E00", 1.5: "#009E73", 1.0: "#0072B2", 0.5: "#CC79A7"}
 NAMES = {2.0: "He (s = 2)", 1.5: "s = 1.5", 1.0: "s = 1", 0.5: "s = 0.5"}
 
@@ -54,10 +54,10 @@ ACTIVATIONS = {
 def simulate(
     networks: int, depth: int, width: int, activation: str, s: float, seed: int | list[int] = 0
 ) -> Array:
-    """What the last layer of fresh networks gives for an input of ones: networks x width.
+    """Computes the outputs of fresh networks for an input of ones: networks x width.
 
-    Real matrices, nothing of the theory but the scale of the weights. In float32: the log-norm
-    stays within some tens.
+    It multiplies real matrices; only the scale of the weights is taken from theory. float32
+    suffices, since the log-norm stays within some tens.
     """
     law, function = ACTIVATIONS[activation]
     stddev = np.float32(math.sqrt(gain(law, s, width) / width))
@@ -75,7 +75,7 @@ def simulate(
 
 
 def log_scale(outputs: Array) -> Array:
-    """Of every network, the logarithm of the root mean square, that of the input being 0."""
+    """Computes the log root mean square of the output of every network; the input has 0."""
     return 0.5 * np.log(np.mean(np.square(outputs, dtype="float64"), axis=-1))
 
 
@@ -86,7 +86,7 @@ def theory(activation: str, s: float, depth: int = DEPTH, width: int = WIDTH) ->
 def authors_gain(law: laws.Law, s: float, n: int) -> float:
     """`n sigma^2` as the authors print it: of order 1/n, n the fan-in (here also the width).
 
-    That for leaky ReLU is of first order in the squared slope besides, and wrong at slope 1.
+    The formula for leaky ReLU is also of first order in the squared slope, and wrong at slope 1.
     """
     if law == laws.ReLU():
         return 2.0 + 5.0 * (2.0 - s) / (2.0 * n)
@@ -99,7 +99,7 @@ def authors_gain(law: laws.Law, s: float, n: int) -> float:
 
 
 class Checks:
-    """Prints what was measured beside what it should be, and remembers whether one is off."""
+    """Prints measured numbers beside the expected ones, and records whether one is off."""
 
     def __init__(self, name: str) -> None:
         self.name, self.failed = name, False
@@ -127,7 +127,7 @@ def _join(values: Any) -> str:
 
 
 def log_scales(activation: str) -> dict[float, Array]:
-    """Of He and of s = 1, from independent draws; the same whenever it is called."""
+    """Draws the log-scales of He and of s = 1 independently; every call gives the same."""
     index = list(ACTIVATIONS).index(activation)
     return {
         s: log_scale(simulate(NETWORKS, DEPTH, WIDTH, activation, s, seed=[index, int(2 * s)]))
@@ -136,7 +136,7 @@ def log_scales(activation: str) -> dict[float, Array]:
 
 
 def check_laws(checks: Checks, samples: dict[str, dict[float, Array]]) -> None:
-    """How far s = 1 lies above He, and how far both are from their laws; by activation."""
+    """Checks how far s = 1 lies above He, and both from their laws, by activation."""
     activations, pairs = ", ".join(samples), list(samples.values())
     shifts = [pair[1.0].mean() - pair[2.0].mean() for pair in pairs]
     errors = [math.sqrt(sum(x.var(ddof=1) / x.size for x in pair.values())) for pair in pairs]
@@ -156,20 +156,20 @@ def check_laws(checks: Checks, samples: dict[str, dict[float, Array]]) -> None:
 
 
 def kolmogorov(sample: Array, law: Propagation) -> float:
-    """Largest distance of the empirical distribution function from the exact one."""
+    """Computes the largest distance of the empirical distribution function from the exact one."""
     exact = np.array([law.cdf(x) for x in np.sort(sample)])
     steps = np.arange(sample.size + 1) / sample.size
     return float(max((exact - steps[:-1]).max(), (steps[1:] - exact).max()))
 
 
 def grid(*propagations: Propagation) -> Array:
-    """Where their densities are not negligible, in nats."""
+    """Spans the range where the densities are not negligible, in nats."""
     ends = [p.quantile(q) for p in propagations for q in (3e-4, 1.0 - 3e-4)]
     return np.linspace(min(ends), max(ends), 241)
 
 
 def density(law: Propagation, x: Array) -> Array:
-    """Of the log-scale: the exact distribution function, differentiated."""
+    """Computes the density of the log-scale, by differentiating the exact distribution function."""
     h = 1e-3
     return np.array([(law.cdf(at + h) - law.cdf(at - h)) / (2.0 * h) for at in x.tolist()])
 
@@ -182,7 +182,7 @@ def normal_density(law: Propagation, x: Array) -> Array:
 
 def histogram(axes: Axes, sample: Array, s: float, edges: Array) -> None:
     heights, _ = np.histogram(sample, edges)
-    # Of all draws, those beyond the edges included, so that the density is not too high.
+    # The share among all draws, those beyond the edges included, gives the right density.
     heights = heights / (sample.size * np.diff(edges))
     axes.stairs(heights, edges, fill=True, color=COLOURS[s], alpha=0.4, label=NAMES[s])
 
@@ -195,7 +195,7 @@ THEORIES: tuple[tuple[str, Callable[[Propagation, Array], Array], dict[str, Any]
 
 
 def draw_law(left: Axes, right: Axes, activation: str, samples: dict[float, Array]) -> None:
-    """Density and distribution function of the log-scale, measured and in theory."""
+    """Draws density and distribution function of the log-scale, measured and in theory."""
     x = grid(*(theory(activation, s) for s in samples))
     for s, sample in samples.items():
         law = theory(activation, s)
@@ -218,7 +218,7 @@ def add_legend(axes: Axes, **options: Any) -> None:
 
 
 def run(name: str, draw: Callable[[Checks], Figure]) -> int:
-    """The command line of every figure: draw, save, exit non-zero if a check failed."""
+    """Runs the command line of a figure: draw, save, exit non-zero if a check failed."""
     parser = argparse.ArgumentParser(description=f"Draws {name}.png.")
     parser.add_argument("--output", type=Path, default=PICTURES, help="directory, created")
     output = parser.parse_args().output

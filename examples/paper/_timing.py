@@ -1,4 +1,4 @@
-"""The time of an epoch of Keras' own `fit`, from ours and from He's weights."""
+"""Times an epoch of Keras' own `fit`, from our weights and from He's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _model(initializer: Any) -> keras.Model:
 
 
 def time_epochs() -> dict[str, Any]:
-    """In alternation, so that other work on the machine slows both down alike.
+    """Times epochs in alternation, so that other work on the machine slows both alike.
 
     Returns:
         Medians over rounds of the seconds that a model takes to be built and of those of an epoch,

@@ -1,4 +1,4 @@
-"""Plain SGD in JAX, for several networks at once. The arithmetic is that of Keras' `fit`."""
+"""Trains several networks at once by plain SGD in JAX, with the arithmetic of Keras' `fit`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Tree = Any  # a pytree of arrays
 
 
 class Outcome(NamedTuple):
-    """Of a stack of networks, the first axis of all.
+    """The outcome of a stack of networks, which is the first axis of every array.
 
     Attributes:
         curve: Test accuracy at step 0 and after every `EVERY` steps.
-        finite: Whether the logits are, in the end.
+        finite: Whether the logits are finite in the end.
         parameters: Pairs of kernel and bias.
     """
 
@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
 
 
 def forward(slope: float, parameters: Tree, x: Any) -> Any:
-    """Logits. The derivative at 0, where dead units are, is that from below, as in torch."""
+    """Computes logits. The derivative at 0, where dead units are, is the one from below."""
     for kernel, bias in parameters:
         x = x @ kernel + bias
         x = jnp.where(x > 0.0, x, slope * x)
@@ -46,7 +46,7 @@ def _loss(slope: float, parameters: Tree, x: Any, y: Any) -> Any:
 def _train(
     slope: float, rate: float, parameters: Tree, order: Any, train: Any, test: Any
 ) -> Outcome:
-    """`order`: the images of every step, networks x looks x steps x batch."""
+    """Trains; `order` has the images of every step, networks x looks x steps x batch."""
     gradient_of = jax.grad(functools.partial(_loss, slope))
 
     def one(parameters: Tree, order: Any) -> Outcome:
@@ -79,12 +79,12 @@ def train(network: Network, kernels: list[Array], seeds: list[int], steps: int) 
 
 
 def records(network: Network, method: str, seeds: list[int], steps: int) -> list[dict[str, Any]]:
-    """What is kept of each network."""
+    """Makes the saved record of each network."""
     outcome = train(network, initial_kernels(network, method, seeds), seeds, steps)
     rows = []
     for curve, finite in zip(*map(np.asarray, outcome[:2]), strict=True):
         right = np.flatnonzero(curve >= 0.5)
-        # A network that diverged knows nothing: chance, not what argmax makes of nan.
+        # A network that diverged counts as chance; argmax of nan would be arbitrary.
         rows.append(
             {
                 "accuracy": round(float(curve[-1]), 4) if finite else 1.0 / CLASSES,

@@ -1,8 +1,9 @@
 """Figure 1: moments of the output of 500 ReLU layers; the scale of the weights against the width.
 
 Left: the alpha-th moment of a unit, over 500 draws of the network. 500 draws never reach the moment
-of the population, which very rare large outputs make up; so the simulation lies in a band of what
-500 draws give, and the population is drawn beside it. Right: `log(sigma^2 - 2/d)` against `log d`.
+of the population, to which very rare large outputs contribute most; so the figure has the
+simulation, the band in which 500 draws lie, and the population. Right: `log(sigma^2 - 2/d)` against
+`log d`.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ DEPTH, DRAWS, REPEATS = 500, 500, 300
 ORDERS = (2.0, 1.5, 1.0)
 ALPHAS = np.linspace(1.0, 3.0, 11)
 WIDTHS = np.array([16, 32, 64, 128, 256, 512, 1024])
-SIGNALS = 20_000  # on which a scale is measured
+SIGNALS = 20_000  # the number of signals on which a scale is measured
 LAW, FUNCTION = ACTIVATIONS["ReLU"]
 
 
 def log_moments(outputs: Array) -> Array:
-    """`log (mean |x|^alpha)^(1/alpha)` over draws and units, the last two axes, for each alpha."""
+    """Computes `log (mean |x|^alpha)^(1/alpha)` over the last two axes, draws and units."""
     count = outputs.shape[-1] * outputs.shape[-2]
     return np.array(
         [np.log(np.sum(outputs**alpha, axis=(-2, -1)) / count) / alpha for alpha in ALPHAS]
@@ -47,7 +48,7 @@ def log_moments(outputs: Array) -> Array:
 
 
 def log_moments_in_theory(s: float, seed: int) -> Array:
-    """What 500 draws give, again and again: alphas x repeats.
+    """Repeats the moments of 500 draws according to theory: alphas x repeats.
 
     Given the root mean square r of layer 499, the units of the last one are independent and
     `sqrt(g) r relu(z)`, z standard normal, so that the mean of `x^alpha` over units is
@@ -103,7 +104,7 @@ def draw_moments(axes: Axes, checks: Checks) -> None:
 
 
 def measured_excess(s: float, d: int) -> float:
-    """`sigma^2 - 2/d` from random signals.
+    """Measures `sigma^2 - 2/d` on random signals.
 
     It depends on the norm of `relu(z)` alone, so that no matrix is needed: with X the squared norm
     over its mean, sigma^2 is `(2/d) (E X^p)^(-1/p)`, p = s/2. Averaged is `X^p - 1 - p (X - 1)`,

@@ -1,9 +1,9 @@
 """Figure 4: the scale sigma of the weights of ReLU layers, against the order and the width.
 
-Beside it, what the paper does not draw: leaky ReLU against its slope, where the authors' formula,
-of first order in the squared slope, goes wrong. Points are measured on random signals. Sigma
-depends on the norm of `phi(z)` alone, z standard normal, so that no matrix is needed: it is
-`(E |phi(z)|^s)^(-1/s)`.
+A second panel, which the paper does not have, shows leaky ReLU against its slope: the authors'
+formula, of first order in the squared slope, goes wrong there. Points are measured on random
+signals. Sigma depends on the norm of `phi(z)` alone, z standard normal, so that no matrix is
+needed: it is `(E |phi(z)|^s)^(-1/s)`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Layer(NamedTuple):
         return 1.0 / math.sqrt(self.activation.law.mean * self.d)
 
     def measure(self) -> tuple[float, float]:
-        """sigma and its standard error, from draws that no other layer has."""
+        """Measures sigma and its standard error, from draws of its own."""
         seed = [self.d, round(100 * self.s), round(1e6 * self.activation.law.mean)]
         z = np.random.default_rng(seed).standard_normal((DRAWS, self.d), "float32")
         norms = np.linalg.norm(self.activation.function(z), axis=1).astype("float64")
@@ -72,7 +72,7 @@ def draw_curve(
     label: str,
     over_he: bool = False,
 ) -> list[float]:
-    """Exact, the authors', and measured; returns how many standard errors the last are off."""
+    """Draws exact, authors' and measured values; returns the deviations in standard errors."""
     units = {x: layer.he if over_he else 1.0 for x, layer in (layers | points).items()}
     exact = [layer.exact / units[x] for x, layer in layers.items()]
     authors = [layer.authors / units[x] for x, layer in layers.items()]

@@ -1,7 +1,7 @@
 """Figure 6: the density of the output of figures 2 and 5, on its own scale.
 
-Of the root mean square r of the output, that of the input being 1; the same networks. Log-normal in
-the limit: s = 1 has the heavier tail, and less of what He piles up near zero.
+It is the density of the root mean square r of the output, for an input of 1; the networks are the
+same. In the limit it is log-normal: s = 1 has the heavier tail, and fewer outputs near zero.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs that are compared have in common."""
+    """The settings that all compared runs share."""
 
     steps: int = 14_070
     networks: int = 20
@@ -55,7 +55,7 @@ Pair = tuple[str, str]  # names of a network and of a method
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """In one go, so that whatever kills this process leaves a whole file."""
+    """Replaces the file in one step, so that a killed process leaves a whole one."""
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text(json.dumps(content, indent=1) + "\n")
     os.replace(unfinished, path)
@@ -66,7 +66,7 @@ def path_of(folder: Path, pair: Pair) -> Path:
 
 
 def load(folder: Path, settings: Settings | None = None) -> dict[Pair, dict[str, Any]]:
-    """What is there, and of these settings."""
+    """Loads the saved runs that have these settings."""
     saved = {}
     for pair in product(NETWORKS, METHODS):
         path = path_of(folder, pair)
@@ -90,7 +90,7 @@ def train(job: tuple[Pair, list[int], int]) -> tuple[Pair, list[int], list[dict[
 
 
 def end_with_parent() -> None:
-    """A worker whose parent was killed would wait for work for ever. Ctrl-C is for the parent."""
+    """Ends a worker with its parent, for which it would wait forever. Ctrl-C is for the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -103,7 +103,7 @@ def end_with_parent() -> None:
 
 
 def cost(network: str) -> int:
-    """Of a step, roughly: only for the time left on the progress bar."""
+    """Estimates the cost of a step, for the time left on the progress bar."""
     return sum(n * d for n, d in NETWORKS[network].shapes)
 
 
