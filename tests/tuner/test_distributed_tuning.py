@@ -106,6 +106,7 @@ def search(tmp_path):
     running.process.wait(LONG)
 
 
+@pytest.mark.slow
 def test_every_trial_survives_the_death_of_a_worker_and_of_the_chief(search, example):
     trial = search.kill("worker0")
     killed = time.time()

@@ -167,6 +167,7 @@ def test_a_grid_is_searched_to_its_end_and_no_point_twice(tmp_path, monkeypatch)
     assert len(calls) == 6  # there is nothing left
 
 
+@pytest.mark.slow
 def test_a_real_process_killed_in_its_first_trial(tmp_path):
     """KerasTuner alone would not find the folder, and begin anew."""
     script = textwrap.dedent(f"""

@@ -116,8 +116,8 @@ def test_a_scope_that_is_not_active_has_no_order():
 
 # What the wrapper builds.
 
-# Tiny networks: on TensorFlow a compiler takes longer than all it would save.
-JIT = keras.backend.backend() == "jax"
+# Tiny networks: compiling or tracing takes longer than all it saves, except on JAX.
+FAST = {"jit_compile": True} if keras.backend.backend() == "jax" else {"run_eagerly": True}
 
 
 def dense(initializer="glorot_uniform", activation="relu", units=8, **options):
@@ -128,7 +128,7 @@ def stack(hp=None, initializer="glorot_uniform"):
     """Plain Keras, which knows nothing of this package."""
     model = keras.Sequential([keras.Input((6,)), *(dense(initializer) for _ in range(3))])
     model.add(dense(initializer, None, 2, name="logits"))
-    model.compile("sgd", "mse", jit_compile=JIT)
+    model.compile("sgd", "mse", **FAST)
     return model
 
 
@@ -436,7 +436,7 @@ def classifier(hp, initializer="he_normal", activation="relu"):
     model = keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(1)])
     rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log")
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], jit_compile=JIT)
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], **FAST)
     return model
 
 
@@ -507,6 +507,21 @@ def test_what_is_recorded_is_the_log_norm_of_the_network(tmp_path):
     assert row.spread_initial == pytest.approx(math.sqrt(logs[-1].variance.value), rel=1e-4)
 
 
+class Scripted(kt.HyperModel):
+    """Trains nothing: `script(hp, model)` gives the logs of its one epoch."""
+
+    def __init__(self, script, build):
+        super().__init__()
+        self.script, self.build = script, build
+
+    def fit(self, hp, model, *args, callbacks=(), **kwargs):
+        logs = self.script(hp, model)
+        for callback in callbacks:  # they save what has come of it
+            callback.set_model(model)
+            callback.on_epoch_end(0, logs)
+        return logs
+
+
 class Inner(kt.HyperModel):
     """In the style of KerasTuner's guides: it trains in its own way."""
 
@@ -534,14 +549,11 @@ def test_orders_in_a_conditional_scope(tmp_path):
         with hp.conditional_scope("activation", ["relu"]):
             if kind == "relu":
                 initializer = frac_initializer(hp, "relu")
-        model = keras.Sequential([keras.Input((6,)), dense(initializer, kind), layers.Dense(1)])
-        model.compile("sgd", "mse", jit_compile=JIT)
-        return model
+        return keras.Sequential([keras.Input((6,)), dense(initializer, kind), layers.Dense(1)])
 
-    tuner = kt.RandomSearch(
-        FracInitHyperModel(build, groups={}), "val_loss", max_trials=6, seed=2, directory=tmp_path
-    )
-    tuner.search(X[:32], Y[:32], **{**DATA, "epochs": 1})
+    hypermodel = FracInitHyperModel(Scripted(lambda *_: {"val_loss": 1.0}, build), groups={})
+    tuner = kt.RandomSearch(hypermodel, "val_loss", max_trials=6, seed=2, directory=tmp_path)
+    tuner.search(X[:32], Y[:32], **DATA)
     frame = results(tuner)
     assert set(frame.activation) == {"relu", "tanh"}
     assert (frame.s.notna() == (frame.activation == "relu")).all()
@@ -558,12 +570,36 @@ def exploding(hp, where=lambda s: s > 1.0):
     kernels = initializers.HeNormal(seed=1), initializers.HeNormal(seed=2)
     model = keras.Sequential([keras.Input((6,)), dense(kernels[0]), dense(kernels[1], None, 1)])
     optimizer = keras.optimizers.SGD(rate)
-    model.compile(optimizer, "mse", metrics=["mae"], jit_compile=JIT)
+    model.compile(optimizer, "mse", metrics=["mae"], **FAST)
     return model
 
 
-def test_guided_trials_leave_the_half_that_diverges(tmp_path):
-    hypermodel = FracInitHyperModel(exploding, groups={}, seed=0)
+def exploding_by_script(hp, where=lambda s: s > 1.0):
+    """The logs that such a training would have."""
+    s = order(hp)
+    loss, fraction = (math.inf, 0.0) if where(s) else (1.0 - 0.5 * s, 1.0)
+    return {"val_loss": loss, "fraction": fraction, "multi_objective": loss - fraction}
+
+
+def one_layer(hp):
+    order(hp)
+    return keras.Sequential([keras.Input((6,)), layers.Dense(1)])
+
+
+def inner_exploding(kind, where=lambda s: s > 1.0):
+    if kind == "trained":
+        return lambda hp: exploding(hp, where)
+    return Scripted(lambda hp, model: exploding_by_script(hp, where), one_layer)
+
+
+trained_and_scripted = pytest.mark.parametrize(
+    "kind", ["scripted", pytest.param("trained", marks=pytest.mark.slow)]
+)
+
+
+@trained_and_scripted
+def test_guided_trials_leave_the_half_that_diverges(kind, tmp_path):
+    hypermodel = FracInitHyperModel(inner_exploding(kind), groups={}, seed=0)
     tuner = kt.BayesianOptimization(
         hypermodel, "val_loss", max_trials=12, num_initial_points=6, seed=4, directory=tmp_path
     )
@@ -589,20 +625,31 @@ def test_guided_trials_leave_the_half_that_diverges(tmp_path):
     ],
     ids=["min", "max", "several"],
 )
-def test_a_diverged_run_is_worse_than_all_others(objective, worse, tmp_path):
+@trained_and_scripted
+def test_a_diverged_run_is_worse_than_all_others(kind, objective, worse, tmp_path):
     def fraction(y_true, y_pred):
         return keras.ops.mean(keras.ops.cast(keras.ops.abs(y_pred) < 1e3, "float32"))
 
+    def where(s):
+        return s in (0.5, 2.0)
+
     def build(hp):
-        model = exploding(hp, where=lambda s: s in (0.5, 2.0))
-        model.compile(model.optimizer, "mse", metrics=[fraction], jit_compile=JIT)
+        model = exploding(hyperparameters(s=hp.values["s"]), where)
+        model.compile(model.optimizer, "mse", metrics=[fraction], **FAST)
         return model
+
+    def script(hp, model):
+        return exploding_by_script(hyperparameters(s=hp.values["s"]), where)
+
+    def untrained(hp):
+        return one_layer(hyperparameters())
 
     hp = kt.HyperParameters()
     hp.Choice("s", [2.0, 0.0, 0.5, 1.0], default=2.0)  # in this order: one diverges at once
-
-    inner = FracInitHyperModel(lambda hp: build_with(hp, build), groups={}, seed=0)
-    tuner = kt.GridSearch(inner, objective, hyperparameters=hp, directory=tmp_path)
+    # A choice, which `order` would take for somebody else's.
+    inner = build if kind == "trained" else Scripted(script, untrained)
+    hypermodel = FracInitHyperModel(inner, groups={}, seed=0)
+    tuner = kt.GridSearch(hypermodel, objective, hyperparameters=hp, directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
     frame = results(tuner).set_index("s")
     lost = frame.status == "diverged"
@@ -613,14 +660,9 @@ def test_a_diverged_run_is_worse_than_all_others(objective, worse, tmp_path):
     assert tuner.oracle.get_best_trials(1)[0].hyperparameters.values["s"] in (0.0, 1.0)
 
 
-def build_with(hp, build):
-    """Reads the order from a choice, which `order` would take for somebody else's."""
-    values = hp.values["s"]
-    return build(hyperparameters(s=values))
-
-
-def test_three_in_a_row_do_not_end_the_search(tmp_path):
-    hypermodel = FracInitHyperModel(lambda hp: exploding(hp, lambda s: True), groups={})
+@trained_and_scripted
+def test_three_in_a_row_do_not_end_the_search(kind, tmp_path):
+    hypermodel = FracInitHyperModel(inner_exploding(kind, lambda s: True), groups={})
     tuner = kt.RandomSearch(hypermodel, "val_loss", max_trials=4, directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
     frame = results(tuner)
@@ -629,8 +671,9 @@ def test_three_in_a_row_do_not_end_the_search(tmp_path):
     assert {trial.status for trial in tuner.oracle.trials.values()} == {"COMPLETED"}
 
 
-def test_hyperband_goes_on_where_most_have_diverged(tmp_path):
-    hypermodel = FracInitHyperModel(lambda hp: exploding(hp, lambda s: s > 0.2), groups={})
+@trained_and_scripted
+def test_hyperband_goes_on_where_most_have_diverged(kind, tmp_path):
+    hypermodel = FracInitHyperModel(inner_exploding(kind, lambda s: s > 0.2), groups={})
     tuner = kt.Hyperband(hypermodel, "val_loss", max_epochs=4, factor=2, seed=1, directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
     frame = results(tuner)
@@ -651,7 +694,7 @@ def test_dead_networks_count_as_diverged_where_asked(collapsed, tmp_path):
                 layers.Dense(1),
             ]
         )
-        model.compile("sgd", "mse", jit_compile=JIT)
+        model.compile("sgd", "mse", **FAST)
         return model
 
     hypermodel = FracInitHyperModel(build, groups={}, collapsed=collapsed)
@@ -695,7 +738,7 @@ def test_an_execution_that_fails_is_recorded_and_tried_again(tmp_path):
             if not self.failures:
                 self.failures += 1
                 raise RuntimeError("out of luck")
-            return model.fit(*args, **kwargs)
+            return {"val_loss": 1.0}
 
     options = {"max_trials": 1, "max_retries_per_trial": 1, "executions_per_trial": 2}
     tuner = kt.RandomSearch(
@@ -751,9 +794,16 @@ def test_a_group_that_matches_no_layer_ends_the_search(tmp_path):
 # The reference.
 
 
+def size_of_kernel(hp, model):
+    """Tells from which seed the kernel was drawn."""
+    return {"val_loss": float(np.abs(array(model.layers[0].kernel)).sum())}
+
+
+@trained_and_scripted
 @pytest.mark.parametrize("name", ["random", "hyperband"])
-def test_the_reference_is_the_best_trial_at_s_2(name, tmp_path):
-    hypermodel = FracInitHyperModel(classifier, seed=0)
+def test_the_reference_is_the_best_trial_at_s_2(name, kind, tmp_path):
+    inner = classifier if kind == "trained" else Scripted(size_of_kernel, classifier)
+    hypermodel = FracInitHyperModel(inner, seed=0)
     options = {"objective": "val_loss", "executions_per_trial": 2, "seed": 1}
     tuner = TUNERS[name](hypermodel, directory=tmp_path, **options)
     tuner.search(X[:32], Y[:32], **DATA)
@@ -839,6 +889,7 @@ def test_a_space_that_cannot_be_is_refused(arguments, error, message):
         FracMLP(**{"units": 1, "loss": "mse", **arguments})
 
 
+@pytest.mark.slow
 def test_the_winner_is_saved_and_reloads_in_a_fresh_process(tmp_path):
     mlp = FracMLP(1, "mse", depth=2, width=4, seed=0)
     tuner = kt.RandomSearch(mlp, "val_loss", max_trials=1, directory=tmp_path)
