@@ -37,7 +37,10 @@ if keras.backend.backend() == "tensorflow":
 
 
 # Independent of the backend, so they run once, with TensorFlow.
-ONCE = ["laws", "propagation", "plots", "cli", "project", "tuner/test_resuming.py"]
+ONCE = [
+    *("laws", "propagation", "plots", "cli"),
+    *("tuner/test_resuming.py", "project/test_docs.py", "project/test_contributing.py"),
+]
 collect_ignore = [] if keras.backend.backend() == "tensorflow" else ONCE
 
 

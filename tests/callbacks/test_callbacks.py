@@ -426,6 +426,7 @@ model.fit(x, x, batch_size=8, epochs=9, verbose=0, callbacks=[logger, Kill()])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_has_written_every_record(tmp_path):
     path = tmp_path / "moments.csv"
     command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "events")]

@@ -695,6 +695,7 @@ def run(*argv):
     )
 
 
+@pytest.mark.slow
 def test_the_program_diagnoses(folder):
     done = run("diagnose", "model.keras", "--data", "x.npy")
     assert done.returncode == 1
@@ -703,6 +704,7 @@ def test_the_program_diagnoses(folder):
     assert "\x1b" not in done.stdout
 
 
+@pytest.mark.slow
 def test_the_program_refuses(folder):
     done = run("reinitialize", "model.keras", "--out", "healthy.keras")
     assert done.returncode == 2

@@ -119,6 +119,7 @@ def test_every_way_to_build_a_model_has_a_plan(network):
 APPLICATIONS = ["MobileNetV3Small", "EfficientNetB0", "ConvNeXtTiny", "DenseNet121", "VGG16"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", APPLICATIONS)
 def test_the_architectures_of_keras_are_covered(name, monkeypatch):
     with monkeypatch.context() as patch:  # JAX would compile every draw of every shape
@@ -231,6 +232,7 @@ def check_mean(samples, expected, precision):
     assert error < precision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_the_variance_is_kept_by_the_layer_itself(name):
     build, shape = KINDS[name]
@@ -298,6 +300,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MOMENTS)
 def test_the_moment_is_kept_by_the_layer_itself(name):
     build, x, s, (copies, draws) = MOMENTS[name]
