@@ -95,10 +95,11 @@ class Pairs:
         if self.on_outputs:
             block = ops.concatenate([block, -block], output_axis)
         if self.on_inputs:
-            block = self._mirror_inputs(block, input_axis)
+            block = self.repeat(block, input_axis, -1.0)
         return block
 
-    def _mirror_inputs(self, block: Any, axis: int) -> Any:
+    def repeat(self, block: Any, axis: int, sign: float) -> Any:
+        """Doubles an axis: each run of the block, followed by itself times the sign."""
         shape, parts, start = tuple(block.shape), [], 0
         for half, count in self.runs_along(2 * shape[axis]):
             begin, size = [0] * len(shape), list(shape)
@@ -107,7 +108,8 @@ class Pairs:
             part = block if size == list(shape) else ops.slice(block, begin, size)
             split = (*shape[:axis], count, half, *shape[axis + 1 :])
             part = part if count == 1 else ops.reshape(part, split)
-            part = ops.concatenate([part, -part], axis if count == 1 else axis + 1)
+            partner = part if sign == 1.0 else sign * part
+            part = ops.concatenate([part, partner], axis if count == 1 else axis + 1)
             parts.append(ops.reshape(part, (*shape[:axis], 2 * half * count, *shape[axis + 1 :])))
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis)
 

@@ -90,9 +90,21 @@ def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) ->
         include_frozen: Whether kernels of layers that are not trainable are drawn too.
         distribution: As for `FracReLU`. None (default) takes that of each kernel's own initializer.
         alpha: The tail index of "stable" weights, between 1 and 2; for them, and only for them.
-        biases: "keep" (default), or "zero" to set the biases of the kernels that are drawn to zero.
+        biases: "zero" sets the biases of the kernels that are drawn to zero, "keep" leaves them as
+            they are. None (default) sets those of mirrored kernels to zero and keeps the others.
         dropout: Whether dropout after the activation enters the law. The moment is then kept in
             training mode, and shrinks at inference. False (default) keeps it at inference.
+        mirrored: Whether kernels are mirrored, as far as the model allows: units in pairs, so that
+            every moment and every angle is kept at once (see `pairs` of `FracReLU`). The plan says
+            for each kernel which form it takes, or why none. `distribution=None` then means
+            orthogonal blocks for them, and parameters of normalizations and slopes that would tell
+            the halves apart are reset. False (default) draws independent weights.
+        taps: "all" (default), or "center" for mirrored convolutions that move no position into
+            another, where the layer has a tap at the place of its output.
+        branches: What becomes of the branches of residual sums. "keep" (default): each keeps the
+            moment of its own output. "zero": the last kernel of each branch, or the gamma of a
+            normalization that is last there, starts at 0, and the block as its skip path.
+            "isometry": mirrored blocks that keep the norm exactly, where their conditions hold.
 
     Returns:
         A `Plan`, which prints as a table.

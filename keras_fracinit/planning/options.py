@@ -8,9 +8,11 @@ from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from keras_fracinit.initializers.base import check_weights
+from keras_fracinit.initializers.pairs import TAPS
 from keras_fracinit.utils.patterns import check_patterns, matches
 from keras_fracinit.utils.validation import check_choice, check_order, check_several, check_type
 
+BRANCHES = ("keep", "zero", "isometry")
 Orders = float | Mapping[str, float] | Callable[[float], float]
 
 
@@ -28,8 +30,11 @@ class Options:
     include_frozen: bool = False
     distribution: str | None = None
     alpha: float | None = None
-    biases: str = "keep"
+    biases: str | None = None
     dropout: bool = False
+    mirrored: bool = False
+    taps: str = "all"
+    branches: str = "keep"
 
     def __post_init__(self) -> None:
         if isinstance(self.s, Mapping):
@@ -47,7 +52,17 @@ class Options:
         check_type("dropout", self.dropout, bool)
         if self.distribution is not None or self.alpha is not None:
             check_weights(self.distribution, self.alpha)
-        check_choice("biases", self.biases, ("keep", "zero"))
+        if self.biases is not None:
+            check_choice("biases", self.biases, ("keep", "zero"))
+        check_type("mirrored", self.mirrored, bool)
+        check_choice("taps", self.taps, TAPS)
+        check_choice("branches", self.branches, BRANCHES)
+        for name, needy in (("taps", "center"), ("branches", "isometry")):
+            if not self.mirrored and getattr(self, name) == needy:
+                raise ValueError(
+                    f"`{name}={needy!r}` must go with `mirrored=True`. "
+                    f"Received: {name}={needy!r}, mirrored=False"
+                )
 
     def order(self, path: str, depth: float) -> float | None:
         """The order of the kernel of this path and relative depth; None if it has none."""
@@ -82,8 +97,11 @@ class PlanOptions(TypedDict, total=False):
     include_frozen: bool
     distribution: str | None
     alpha: float | None
-    biases: str
+    biases: str | None
     dropout: bool
+    mirrored: bool
+    taps: str
+    branches: str
 
 
 def check_options(s: Orders, options: PlanOptions, others: Sequence[str] = ()) -> Options:

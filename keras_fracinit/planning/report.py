@@ -21,7 +21,7 @@ class Change:
     Attributes:
         path: The path of the variable.
         kind: "dense", "einsum", "convolution", "depthwise", "pointwise", "transposed", "embedding",
-            "recurrent", "bias", or "unknown".
+            "recurrent", "unknown"; "bias", "normalization" or "slope" for other parameters.
         fan_in: Inputs that one output sums over; for a transposed convolution the average.
         width: Output units at one position; for a recurrent kernel those of one gate.
         activation: The activation that acts on the output.
@@ -43,6 +43,9 @@ class Change:
             order above 2 is known, and the order is then 2, printed as ">2".
         skipped: Why the variable stays as it is; empty if it does not.
         note: Where the theory is approximate, and what it leaves out.
+        pairs: How a kernel of a mirrored model is paired: "outputs", "both" or "inputs" as in
+            `FracReLU`, or "repeated" for a depthwise kernel whose halves share their values. Gain,
+            stddev and s are those of the block that is drawn. Empty if it is not paired.
     """
 
     path: str
@@ -61,6 +64,7 @@ class Change:
     order_censored: bool = False
     skipped: str = ""
     note: str = ""
+    pairs: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,11 +111,15 @@ class Plan:
         for column in ("fan-in", "width"):
             table.add_column(column, justify="right")
         table.add_column("law")
+        mirrored = any(change.pairs for change in self.changes)
+        if mirrored:
+            table.add_column("pairs")
         for column in ("s", "gain", "stddev", "order before"):
             table.add_column(column, justify="right")
         table.add_column("note", overflow="fold")
         for change in self.changes:
-            table.add_row(*_cells(change))
+            cells = _cells(change)
+            table.add_row(*cells[:5], *([change.pairs] if mirrored else []), *cells[5:])
         return table
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ import keras
 
 from keras_fracinit.graph.kernel_table import KernelSite, sampling_of
 from keras_fracinit.graph.kernels import Kernel
+from keras_fracinit.graph.pairing import PLAIN, Form
 from keras_fracinit.initializers.fans import fans_of
 from keras_fracinit.initializers.lookup import initializer_for
 from keras_fracinit.planning.large_kernels import sample_with_less_memory
@@ -16,17 +17,25 @@ from keras_fracinit.planning.large_kernels import sample_with_less_memory
 _LARGE = 2**20  # values
 
 
-def sample_kernel(site: KernelSite, initializer: Any) -> Any:
+def sample_kernel(site: KernelSite, initializer: Any, form: Form = PLAIN) -> Any:
     """New values of a kernel, as the initializer and the strides of the layer have them."""
 
     def sample(initializer: Any) -> Any:
-        values = initializer(site.shape, site.variable.dtype)
+        values = initializer(block_shape(site, form), site.variable.dtype)
+        if form.repeated and form.pairs is not None:
+            values = form.pairs.repeat(values, len(site.shape) - 2, 1.0)
         return values if site.strides == 1 else values * stretch(site, initializer)
 
     # Stable numbers use their intermediate results more than once.
     if math.prod(site.shape) < _LARGE or initializer.distribution == "stable":
         return sample(initializer)
     return sample_with_less_memory(sample, initializer)
+
+
+def block_shape(site: KernelSite, form: Form) -> tuple[int, ...]:
+    """The shape that an initializer is called with: of repeated values, that of one half."""
+    shape = site.shape
+    return (*shape[:-2], shape[-2] // 2, shape[-1]) if form.repeated else shape
 
 
 def stretch(site: KernelSite, initializer: Any) -> float:
@@ -65,13 +74,15 @@ def initialize(kernel: Kernel, s: float, seed: int) -> None:
 
 def _like_before(kernel: Kernel, s: float, seed: int | None = None) -> Any:
     """The initializer that keeps the s-th moment, with the distribution of the present one."""
-    return initializer_of(kernel.site, kernel.law, s, kernel.distribution, kernel.alpha, seed)
+    weights: dict[str, Any] = {"distribution": kernel.distribution, "alpha": kernel.alpha}
+    return initializer_of(kernel.site, kernel.law, s, seed=seed, **weights)
 
 
-def initializer_of(
-    site: KernelSite, law: Any, s: float, distribution: str, alpha: float | None, seed: int | None
-) -> Any:
+def initializer_of(site: KernelSite, law: Any, s: float, form: Form = PLAIN, **options: Any) -> Any:
     """The initializer of a kernel, with its axes where the shape does not show them."""
     inputs, outputs = site.axes
-    options = {"input_axes": inputs, "output_axes": outputs} if inputs is not None else {}
-    return initializer_for(law, s, distribution=distribution, alpha=alpha, seed=seed, **options)
+    if inputs is not None:
+        options |= {"input_axes": inputs, "output_axes": outputs}
+    if form.pairs is not None and not form.repeated:
+        options["pairs"] = form.pairs.config
+    return initializer_for(law, s, **options)

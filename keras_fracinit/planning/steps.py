@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras import ops
 
+from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel, check_model
+from keras_fracinit.graph.pairing import PLAIN, Form, forms_of
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.weight_statistics import root_mean_square
+from keras_fracinit.planning.mirrored import (
+    check_some_mirrored,
+    law_in,
+    neutral_values,
+    note_of,
+    taps_of,
+)
 from keras_fracinit.planning.options import Options
 from keras_fracinit.planning.report import Change
-from keras_fracinit.planning.sampling import initializer_of, sample_kernel, stretch
+from keras_fracinit.planning.sampling import block_shape, initializer_of, sample_kernel, stretch
 from keras_fracinit.propagation.orders import effective_order_or_nan
 
 
@@ -25,51 +35,85 @@ class PlannedChange:
         change: The change.
         variable: The variable.
         position: The place of its kernel in the order of the model.
-        kernel: The kernel to draw; None if the variable is set to zero.
+        site: The kernel to draw; None if the variable is filled with one value.
         law: The law that the initializer is for.
+        options: Further arguments of the initializer.
+        value: The value of a variable that is filled.
     """
 
     change: Change
     variable: Any
     position: int
-    kernel: Kernel | None = None
+    site: KernelSite | None = None
     law: Any = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    value: float = 0.0
 
     def values(self, seed: int) -> Any:
         """The new values, not yet assigned."""
-        if self.kernel is None:
-            return ops.zeros(self.variable.shape, self.variable.dtype)
-        change, site = self.change, self.kernel.site
-        weights = change.distribution, change.alpha
+        if self.site is None:
+            return ops.full(self.variable.shape, self.value, self.variable.dtype)
         try:
-            return sample_kernel(site, initializer_of(site, self.law, change.s, *weights, seed))
+            initializer = initializer_of(
+                self.site, self.law, self.change.s, seed=seed, **self.options
+            )
+            return sample_kernel(self.site, initializer, self.options["form"])
         except ValueError as error:
-            raise ValueError(f"{change.path}: {error}") from error
+            raise ValueError(f"{self.change.path}: {error}") from error
 
 
 def steps_of(model: Any, options: Options) -> list[PlannedChange]:
-    """One step for each kernel, and one for each bias that is set to zero."""
+    """One step for each kernel, and one for each other variable that is set to a value."""
     kernels = check_model(model)
     options.check_patterns([kernel.site.path for kernel in kernels])
+    count = max(len(kernels) - 1, 1)
+    orders = [options.order(k.site.path, place / count) for place, k in enumerate(kernels)]
+    forms: list[Form] = [PLAIN] * len(kernels)
+    between: list[Any] = []
+    if options.mirrored:
+        kept = [_fixed(k, options, order) for k, order in zip(kernels, orders, strict=True)]
+        forms, between = forms_of(model, kernels, kept, options.dropout)
+        check_some_mirrored(kernels, forms)
     steps = []
-    for position, kernel in enumerate(kernels):
-        depth = position / max(len(kernels) - 1, 1)
-        step = _step(kernel, position, options, depth)
+    for position, (kernel, order, form) in enumerate(zip(kernels, orders, forms, strict=True)):
+        step = _step(kernel, position, options, order, form)
         steps.append(step)
         bias = getattr(kernel.site.layer, "bias", None)
-        zeroed = options.biases == "zero" and not step.change.skipped and kernel.site.spec.last
-        if zeroed and bias is not None:
-            change = Change(bias.path, "bias", stddev_before=root_mean_square(bias), stddev=0.0)
-            steps.append(PlannedChange(change, bias, position))
+        zeroed = options.biases == "zero" or (options.biases is None and form.pairs is not None)
+        if zeroed and bias is not None and kernel.site.spec.last and not step.change.skipped:
+            steps.append(_filled(bias, "bias", 0.0, position))
+    last = len(kernels) - 1
+    steps += [_filled(variable, kind, x, last) for variable, x, kind in neutral_values(between)]
     return steps
 
 
-def _step(kernel: Kernel, position: int, options: Options, depth: float) -> PlannedChange:
+def _filled(variable: Any, kind: str, value: float, position: int) -> PlannedChange:
+    change = Change(variable.path, kind, stddev_before=root_mean_square(variable), stddev=value)
+    return PlannedChange(change, variable, position, value=value)
+
+
+def _step(
+    kernel: Kernel, position: int, options: Options, order: float | None, form: Form
+) -> PlannedChange:
     site, downstream = kernel.site, kernel.downstream
     law = downstream.scale_law(options.dropout)
     before = root_mean_square(site.variable)
     own = kernel.distribution, kernel.alpha
+    if form.pairs is not None:
+        own = "orthogonal", None
+        law = law_in(form, kernel, options.dropout)
     distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
+    # Pairs have no operating point.
+    beside = "" if form.pairs and downstream.upstream is not None else downstream.note
+    notes = [site.spec.note(site.layer), beside]
+    if options.mirrored:
+        notes.append(note_of(form, kernel))
+        if (
+            form.pairs
+            and options.biases == "keep"
+            and getattr(site.layer, "bias", None) is not None
+        ):
+            notes.append("its bias is kept, which breaks the pairs unless it is 0")
     change = Change(
         path=site.path,
         kind=site.spec.kind,
@@ -80,37 +124,49 @@ def _step(kernel: Kernel, position: int, options: Options, depth: float) -> Plan
         distribution=distribution,
         alpha=alpha,
         stddev_before=before,
-        note="; ".join(filter(None, (site.spec.note(site.layer), downstream.note))),
+        note="; ".join(filter(None, notes)),
+        pairs="repeated" if form.repeated else form.pairs.form if form.pairs is not None else "",
     )
-    if law is not None and kernel.normal:
-        kept = effective_order_or_nan(law, site.width, site.fan_in * before**2)
+    if downstream.law is not None and kernel.normal:
+        present = downstream.scale_law(options.dropout)
+        kept = effective_order_or_nan(present, site.width, site.fan_in * before**2)
         change = replace(change, order_before=kept.order, order_censored=kept.censored)
-    order = options.order(site.path, depth)
-    reason = _reason(kernel, options) or ("" if order is not None else "no pattern of `s` matches")
+    reason = _fixed(kernel, options, order) if form.pairs else _reason(kernel, options, order)
     if reason or order is None:
         return PlannedChange(replace(change, skipped=reason), site.variable, position)
+    taps, why = taps_of(site, form, options.taps)
+    weights: dict[str, Any] = {"distribution": distribution, "alpha": alpha}
+    weights |= {"form": form, "taps": taps}
     try:
-        initializer = initializer_of(site, law, order, distribution, alpha, None)
-        scale = initializer.describe(site.shape)
+        initializer = initializer_of(site, law, order, **weights)
+        scale = initializer.describe(block_shape(site, form))
     except ValueError as error:
         raise ValueError(f"{site.path}: {error}") from error
     stddev = scale.stddev * stretch(site, initializer)
-    note = change.note
+    note = "; ".join(filter(None, (change.note, why)))
     if alpha is not None and downstream.upstream is not None and point_mass_of(law) is None:
         # The largest number dominates a sum of stable numbers, so the linear gain falls as the
         # width grows, while a smooth activation is exact at Z/sqrt(2).
         size = math.sqrt(2.0) * scale.gain ** (1.0 / alpha)
         note += f", of stable weights at {size:.2g} of that size"
     change = replace(change, s=order, gain=scale.gain, stddev=stddev, note=note)
-    return PlannedChange(change, site.variable, position, kernel, law)
+    return PlannedChange(change, site.variable, position, site, law, weights)
 
 
-def _reason(kernel: Kernel, options: Options) -> str:
-    """Why a kernel stays as it is; empty if it does not."""
+def _fixed(kernel: Kernel, options: Options, order: float | None) -> str:
+    """Why a kernel stays as it is, whatever follows it; empty if it does not."""
+    reason = kernel.not_scalable or options.reason(kernel.site.path)
+    if not reason and kernel.site.frozen and not options.include_frozen:
+        return "it is frozen"
+    return reason or ("" if order is not None else "no pattern of `s` matches")
+
+
+def _reason(kernel: Kernel, options: Options, order: float | None) -> str:
+    """Why a kernel without pairs stays as it is; empty if it does not."""
     reason = kernel.not_scalable or kernel.downstream.reason or options.reason(kernel.site.path)
     if not reason and kernel.site.frozen and not options.include_frozen:
         return "it is frozen"
     if not reason and not (kernel.distribution or options.distribution):
         name = type(kernel.site.initializer).__name__
         return f"its initializer {name} has no scale; `distribution` would give it one"
-    return reason
+    return reason or ("" if order is not None else "no pattern of `s` matches")

@@ -3,6 +3,7 @@
 from keras_fracinit.propagation.correlation import Collapse, correlation_map
 from keras_fracinit.propagation.moments import LogNorm, death_probability, gain, log_norm
 from keras_fracinit.propagation.orders import Layer, LayerLaw, effective_order, log_moment
+from keras_fracinit.propagation.slope import slope_for
 from keras_fracinit.propagation.stack import Propagation, propagate
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "log_moment",
     "log_norm",
     "propagate",
+    "slope_for",
 ]

@@ -251,7 +251,7 @@ def write_files():
 
 
 def main():
-    if importlib.util.find_spec("keras_fracinit._changes") is None:
+    if importlib.util.find_spec("keras_fracinit._stacks") is None:
         raise SystemExit("To be run with the package as it was at commit 79b0a8c.")
     os.chdir(FOLDER)
     if keras.backend.backend() == "tensorflow":
