@@ -263,6 +263,8 @@ class _Finder:
         if signal is None:
             return None
         name = type(op).__name__
+        if isinstance(op, layers.Wrapper):
+            return _ended(self, call, signals)
         if isinstance(op, layers.BatchNormalization) and not signal.antisymmetric:
             raise End(
                 f"{name} behind an activation ends the pairs: before it, it would keep them",

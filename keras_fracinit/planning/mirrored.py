@@ -80,7 +80,9 @@ def _own_tap(site: KernelSite) -> tuple[int, ...] | None:
     return None
 
 
-def neutral_values(between: Sequence[Any]) -> Iterator[tuple[Any, float, str]]:
+def neutral_values(
+    between: Sequence[Any], include_frozen: bool
+) -> Iterator[tuple[Any, float, str]]:
     """Parameters between mirrored kernels that break the halves: variable, new value and kind."""
     for layer in between:
         if isinstance(layer, layers.PReLU):
@@ -94,8 +96,15 @@ def neutral_values(between: Sequence[Any]) -> Iterator[tuple[Any, float, str]]:
                 if variable.name in _NEUTRAL
             ]
         for variable, value, kind in found:
-            if not _is_constant(variable, value):
-                yield variable, value, kind
+            if _is_constant(variable, value):
+                continue
+            if not (layer.trainable or include_frozen):
+                raise ValueError(
+                    "`mirrored=True` needs normalizations and slopes that treat both halves alike. "
+                    f"Received: {variable.path}, which does not and is frozen; "
+                    "`include_frozen=True` resets it"
+                )
+            yield variable, value, kind
 
 
 def _is_constant(variable: Any, value: float) -> bool:

@@ -83,7 +83,10 @@ def steps_of(model: Any, options: Options) -> list[PlannedChange]:
         if zeroed and bias is not None and kernel.site.spec.last and not step.change.skipped:
             steps.append(_filled(bias, "bias", 0.0, position))
     last = len(kernels) - 1
-    steps += [_filled(variable, kind, x, last) for variable, x, kind in neutral_values(between)]
+    steps += [
+        _filled(variable, kind, x, last)
+        for variable, x, kind in neutral_values(between, options.include_frozen)
+    ]
     return steps
 
 
