@@ -177,6 +177,7 @@ _OPERATIONS: dict[str, Callable[[Any], Law]] = {
     **{name.title().replace("_", ""): _named(name) for name in _NAMES},
     "Gelu": _gelu,
     "Relu": lambda operation: ReLU(),
+    "ReLU": lambda op: law_of(layers.ReLU(op.max_value, op.negative_slope, op.threshold)),
     "LeakyRelu": lambda operation: LeakyReLU(operation.negative_slope),
     "Absolute": lambda operation: LeakyReLU(-1.0),
 }

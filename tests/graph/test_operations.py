@@ -190,6 +190,8 @@ def test_operations_are_known_as_the_layers_that_call_them():
         ops.add(image, other): Effect.SUMS,
         image - other: Effect.SUMS,
         ops.relu(image): Effect.ACTS,
+        keras.activations.relu(image, negative_slope=0.1): Effect.ACTS,
+        keras.activations.relu(image, max_value=3.0): Effect.ENDS,
         ops.softmax(image): Effect.ENDS,
         image * other: Effect.ENDS,
         ops.max(image, (1, 2)): Effect.ENDS,
