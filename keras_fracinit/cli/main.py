@@ -12,8 +12,10 @@ from typing import Any, NoReturn
 from keras_fracinit.cli.commands import _diagnose, _gain, _reinitialize
 from keras_fracinit.cli.files import one_line
 from keras_fracinit.initializers.base import DISTRIBUTIONS
+from keras_fracinit.initializers.pairs import TAPS
 from keras_fracinit.laws import smooth
 from keras_fracinit.models.probe import LIMIT
+from keras_fracinit.planning.options import BRANCHES
 
 _ORDER = (
     "the order of the moment to keep, from 0 to 2: 2 keeps the variance (He, or LeCun where no "
@@ -117,8 +119,32 @@ def _add_reinitialize(commands: Any) -> None:
         help="of the weights (default: that of each kernel's own initializer)",
     )
     _add("--alpha", type=float, help="the tail index of stable weights, between 1 and 2")
-    _add("--biases", choices=("keep", "zero"), default="keep", help="(default: %(default)s)")
+    _add(
+        "--biases",
+        choices=("keep", "zero"),
+        help="of the kernels that are drawn (default: zero for mirrored kernels, keep for others)",
+    )
     _add("--dropout", action="store_true", help="keep the moment in training mode, with dropout")
+    _add(
+        "--mirrored",
+        action="store_true",
+        help="mirror every kernel that can be: units in pairs, so that all moments and angles are "
+        "kept; the table says which form each kernel takes, or why none",
+    )
+    _add(
+        "--taps",
+        choices=TAPS,
+        default="all",
+        help="of mirrored convolutions; center: the one tap at the place of the output, where "
+        "there is one (default: %(default)s)",
+    )
+    _add(
+        "--branches",
+        choices=BRANCHES,
+        default="keep",
+        help="of residual sums; keep: each keeps the moment of its own output, zero: it starts at "
+        "0, isometry: mirrored blocks that keep the norm, where they can (default: %(default)s)",
+    )
     _add("--dry-run", action="store_true", help="print the plan and write nothing")
     _add_overwrite(command)
 

@@ -217,6 +217,12 @@ def test_the_new_file_holds_what_the_plan_says(folder, capsys):
         ("--skip last", {"skip": "last"}),
         ("--biases zero --dropout", {"biases": "zero", "dropout": True}),
         ("--include-frozen", {"include_frozen": True}),
+        ("--mirrored", {"mirrored": True}),
+        pytest.param(
+            "--mirrored --biases keep --taps center --branches zero",
+            {"mirrored": True, "biases": "keep", "taps": "center", "branches": "zero"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_each_option_is_that_of_the_library(words, options, folder):
@@ -372,6 +378,8 @@ def test_a_link_stays_a_link(folder):
         ("--distribution stable", "`alpha` must be given with `distribution='stable'`"),
         ("--distribution stable --alpha 2", "`alpha` must lie between 1 and 2"),
         ("--biases none", "argument --biases: invalid choice: 'none'"),
+        ("--mirrored --taps left", "argument --taps: invalid choice: 'left'"),
+        ("--mirrored --branches cut", "argument --branches: invalid choice: 'cut'"),
         ("--import no_such_module", "`--import` must name a module that can be imported"),
         ("--unknown", "unrecognized arguments: --unknown"),
     ],
@@ -379,6 +387,20 @@ def test_a_link_stays_a_link(folder):
 def test_bad_options_are_refused(words, message, folder, capsys):
     argv = ["reinitialize", "model.keras", "--out", "new.keras", *words.split()]
     assert message in refused(capsys, *argv)
+
+
+@pytest.mark.parametrize("words", ["--taps center", "--branches isometry"])
+def test_options_of_mirrored_kernels_need_the_flag(words, folder, capsys):
+    """They are refused before a model is looked for: there is none."""
+    message = refused(capsys, "reinitialize", "none.keras", "--dry-run", *words.split())
+    assert "must go with `mirrored=True`" in message
+
+
+def test_a_model_that_cannot_be_mirrored_is_refused_with_the_reasons(folder, capsys):
+    model = keras.Sequential([keras.Input((INPUTS,)), layers.Dense(5, "relu"), layers.Dense(2)])
+    model.save("odd.keras")
+    message = refused(capsys, "reinitialize", "odd.keras", "--out", "new.keras", "--mirrored")
+    assert "5 units: an odd width has no pairs" in message
 
 
 # Models
@@ -670,7 +692,10 @@ def test_an_interrupt_is_130(folder, monkeypatch):
     [
         ("", ["diagnose", "reinitialize", "gain"]),
         ("diagnose", ["0 if the model is healthy, 1 if", "(default: 256)", "--overwrite"]),
-        ("reinitialize", ["2 keeps the variance (He", "Lyapunov limit", "(default: keep)"]),
+        (
+            "reinitialize",
+            ["2 keeps the variance (He", "Lyapunov limit", "zero for mirrored kernels"],
+        ),
         ("gain", ["2 keeps the variance (He", "1 the first moment", "(default: relu)"]),
     ],
 )
