@@ -76,8 +76,15 @@ TRAININGS = {
 }
 
 
+QUICK = ("mlp with dropout", "conv net with BatchNorm", "run eagerly")
+
+
 @pytest.mark.parametrize(
-    ("name", "every"), [*((name, 3) for name in TRAININGS), ("mlp with dropout", "epoch")]
+    ("name", "every"),
+    [
+        *(pytest.param(n, 3, marks=() if n in QUICK else pytest.mark.slow) for n in TRAININGS),
+        ("mlp with dropout", "epoch"),
+    ],
 )
 def test_training_is_bit_identical(name, every):
     build, options = TRAININGS[name]
