@@ -53,7 +53,7 @@ def pytest_collection_finish():
     """Exempts the imported modules from garbage collection.
 
     Keras and KerasTuner collect garbage for every model of a search, a third of a second each with
-    TensorFlow's objects in memory: more than half the time of a small search.
+    TensorFlow's objects in memory: about half the time of a small search.
     """
     gc.collect()
     gc.freeze()
