@@ -121,7 +121,8 @@ class Law(ABC):
     @property
     def is_certain(self) -> bool:
         """Whether a unit multiplies its input by one number, whatever the input: `phi(u) = c u`."""
-        return self.sides is not None and len({*self.sides[0], *self.sides[1]}) == 1
+        slopes = {*self.sides[0], *self.sides[1]} if self.sides is not None else set()
+        return len(slopes) == 1 and all(low == high for _, low, high in slopes)
 
     @property
     def pair(self) -> Law | None:

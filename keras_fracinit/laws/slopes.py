@@ -66,7 +66,7 @@ class Slopes(Law):
 
     Args:
         parts: `(probability, lower, upper)` for each part of the mixture, on which B is uniform;
-            the probabilities add up to 1, and 0 <= lower <= upper.
+            the probabilities add up to 1, and 0 <= lower < upper, or both are one number.
 
     Example:
 
@@ -107,7 +107,7 @@ class Slopes(Law):
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         rows = [row for part in self.parts for row in _nodes_of(part)]
-        return np.array([p for p, _ in rows]), np.stack([slope * z for _, slope in rows])
+        return np.array([p for p, _ in rows]), np.stack([abs(slope) * z for _, slope in rows])
 
     @property
     def sides(self) -> Sides:
@@ -147,13 +147,9 @@ def uniform_nodes() -> tuple[Array, Array]:
 
 
 def sum_of(above: tuple[Slope, ...], below: tuple[Slope, ...]) -> tuple[Slope, ...]:
-    """The mixture of the sum of two independent slopes, of which at most one part is uniform.
-
-    A sum below zero is turned around: only its size enters a moment.
-    """
+    """The mixture of the sum of two independent slopes, of which at most one part is uniform."""
     parts: defaultdict[tuple[float, float], float] = defaultdict(float)
     for p, low, high in above:
         for q, other_low, other_high in below:
-            ends = sorted((abs(low + other_low), abs(high + other_high)))
-            parts[ends[0], ends[1]] += p * q
+            parts[low + other_low, high + other_high] += p * q
     return tuple((p, low, high) for (low, high), p in parts.items())

@@ -36,6 +36,12 @@ def _unwrap(law):
 
 def mean(law):
     inner, rate = _unwrap(law)
+    if isinstance(inner, laws.Slopes):
+        squared = sum(
+            mp.mpf(p) * (mp.mpf(low) ** 2 + mp.mpf(low) * high + mp.mpf(high) ** 2) / 3
+            for p, low, high in inner.parts
+        )
+        return squared / (1 - rate)
     if isinstance(inner, laws.RandomizedLeakyReLU):
         low, high = mp.mpf(inner.lower), mp.mpf(inner.upper)
         squared = (low**2 + low * high + high**2) / 3
@@ -77,17 +83,27 @@ def by_mixture(law, s, width):
 
 def _transform(inner, t):
     """`psi` and `-psi'` without dropout, as in a textbook: they cancel, hence the 80 digits."""
-    up = ((1 + 2 * t) ** mp.mpf(-0.5), (1 + 2 * t) ** mp.mpf(-1.5))
-    if not isinstance(inner, laws.RandomizedLeakyReLU):
-        square = mp.mpf(inner.negative_slope) ** 2
-        root = 1 + 2 * square * t
-        down = (root ** mp.mpf(-0.5), square * root ** mp.mpf(-1.5))
+    if isinstance(inner, laws.Slopes):
+        found = [(mp.mpf(p), _transform_of_slope(low, high, t)) for p, low, high in inner.parts]
+        return tuple(sum(p * x[i] for p, x in found) for i in (0, 1))
+    if isinstance(inner, laws.RandomizedLeakyReLU):
+        ends = (inner.lower, inner.upper)
     else:
-        x, low, high = mp.sqrt(2 * t), mp.mpf(inner.lower), mp.mpf(inner.upper)
-        psi = (mp.asinh(high * x) - mp.asinh(low * x)) / (x * (high - low))
-        ends = [end / mp.sqrt(1 + (end * x) ** 2) for end in (low, high)]
-        down = (psi, (psi - (ends[1] - ends[0]) / (high - low)) / x**2)
+        ends = (inner.negative_slope, inner.negative_slope)
+    up, down = _transform_of_slope(1, 1, t), _transform_of_slope(*ends, t)
     return (up[0] + down[0]) / 2, (up[1] + down[1]) / 2
+
+
+def _transform_of_slope(low, high, t):
+    """The same of `(B z)^2`, B uniform between two slopes."""
+    low, high = mp.mpf(low), mp.mpf(high)
+    if low == high:
+        root = 1 + 2 * low**2 * t
+        return root ** mp.mpf(-0.5), low**2 * root ** mp.mpf(-1.5)
+    x = mp.sqrt(2 * t)
+    psi = (mp.asinh(high * x) - mp.asinh(low * x)) / (x * (high - low))
+    ends = [end / mp.sqrt(1 + (end * x) ** 2) for end in (low, high)]
+    return psi, (psi - (ends[1] - ends[0]) / (high - low)) / x**2
 
 
 def by_laplace(law, s, width, step=0.25):
