@@ -19,6 +19,8 @@ class Signal(NamedTuple):
         runs: Where the pairs lie along it, as in `Pairs`.
         makers: The kernels whose pairs these are.
         nonnegative: Whether it came out of a ReLU, so that another ReLU hands it on.
+        closes: Whether it is the branch of a block in which a signal that came out of a ReLU, plus
+            the branch, is antisymmetric (see `planning.branches`).
     """
 
     antisymmetric: bool
@@ -26,6 +28,11 @@ class Signal(NamedTuple):
     runs: Runs
     makers: frozenset[int]
     nonnegative: bool = False
+    closes: bool = False
+
+
+# The output of a branch that starts at zero: what it is added to stays as it is.
+ZERO = Signal(True, -1, (), frozenset(), True)
 
 
 class End(Exception):

@@ -17,17 +17,25 @@ rounds are at most as many as the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import keras
 
+from keras_fracinit.graph.branches import gamma_of
 from keras_fracinit.graph.call_graph import Call, Graph
 from keras_fracinit.graph.kernel_table import KernelSite, sites_of
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import Effect, action_of, effect_of
-from keras_fracinit.graph.paired_signals import HAND_ON, End, Signal, channel_axis, pooled
+from keras_fracinit.graph.paired_signals import (
+    HAND_ON,
+    ZERO,
+    End,
+    Signal,
+    channel_axis,
+    pooled,
+)
 from keras_fracinit.initializers.pairs import Pairs, Runs
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Linear, ReLU
@@ -65,7 +73,11 @@ PLAIN = Form()
 
 
 def forms_of(
-    model: Any, kernels: Sequence[Kernel], kept: Sequence[str], training: bool = False
+    model: Any,
+    kernels: Sequence[Kernel],
+    kept: Sequence[str],
+    training: bool = False,
+    ends: Mapping[int, str] | None = None,
 ) -> tuple[list[Form], list[Any]]:
     """The form of each kernel in a mirrored model.
 
@@ -74,13 +86,15 @@ def forms_of(
         kernels: Its kernels, as `kernels_of` lists them.
         kept: For each of them why it stays as it is; empty if it can be drawn.
         training: Whether dropout acts.
+        ends: What becomes of the ends of residual branches, by the ids of their kernels or scales:
+            "zero", so that the branch adds nothing, or "closes" (see `Signal`).
 
     Returns:
         A form for each kernel; a kernel that stays as it is has none, for that reason. And the
         layers between the kernels whose parameters must treat both halves alike: normalizations
         and activations with slopes.
     """
-    return _Finder(model, kernels, kept, training).find()
+    return _Finder(model, kernels, kept, training, ends or {}).find()
 
 
 @dataclass
@@ -98,14 +112,22 @@ class _Use:
 
 class _Finder:
     def __init__(
-        self, model: Any, kernels: Sequence[Kernel], kept: Sequence[str], training: bool
+        self,
+        model: Any,
+        kernels: Sequence[Kernel],
+        kept: Sequence[str],
+        training: bool,
+        ends: Mapping[int, str],
     ) -> None:
         self.graph, self.kernels, self.training = Graph(model), kernels, training
+        self.ends = ends
         self.places = {_key(kernel.site): i for i, kernel in enumerate(kernels)}
         # Why a kernel makes no pairs, and why it takes none.
         self.makes_none: dict[int, str] = {}
         self.takes_none: dict[int, str] = {}
         for i, (kernel, reason) in enumerate(zip(kernels, kept, strict=True)):
+            if ends.get(id(kernel.site.variable)) == "zero":
+                reason = "it starts at zero"
             if reason := reason or _unpaired_kind(kernel.site):
                 self.makes_none[i] = self.takes_none[i] = reason
             elif kernel.site.spec.kind == "depthwise":
@@ -185,6 +207,10 @@ class _Finder:
                 signal = self._through_kernel(site, signal, call)
             own = getattr(op, "activation", None)
             return signal if own is None else self._activate(own, signal)
+        if self.ends.get(id(gamma_of(op))) == "zero":
+            return ZERO
+        if ZERO in signals:
+            return self._with_zeros(call, signals)
         if not any(signals):
             return None
         rule = _RULES.get(effect_of(op), _ended)
@@ -192,6 +218,9 @@ class _Finder:
 
     def _through_kernel(self, site: KernelSite, signal: Signal | None, call: Call) -> Signal | None:
         i, kind = self.places[_key(site)], site.spec.kind
+        end = self.ends.get(id(site.variable))
+        if end == "zero":
+            return ZERO
         use, axis = self.uses[i], channel_axis(site.layer)
         use.inputs.add(signal.runs if signal is not None else None)
         if signal is not None:
@@ -204,7 +233,18 @@ class _Finder:
             return signal._replace(runs=runs)
         if i in self.makes_none:
             return None
-        return Signal(True, axis, (((_width(site) or 0) // 2, 1),), frozenset({i}))
+        runs = (((_width(site) or 0) // 2, 1),)
+        return Signal(True, axis, runs, frozenset({i}), closes=end == "closes")
+
+    def _with_zeros(self, call: Call, signals: list[Signal | None]) -> Signal | None:
+        """The end of a branch that is zero reaches a sum, through layers that hand zeros on."""
+        others = [signal for signal in signals if signal != ZERO]
+        if len(others) > 1:
+            return self.add(call, others)
+        if not others or others[0] is None:
+            return None if others else ZERO
+        added = type(call.op).__name__ == "Add"
+        return others[0] if added else others[0]._replace(nonnegative=False)
 
     def _check_taken(self, i: int, site: KernelSite, signal: Signal, axis: int) -> None:
         name = site.layer.name
@@ -254,9 +294,9 @@ class _Finder:
         makers = frozenset[int]().union(*(s.makers for s in found))
         antisymmetric = all(s.antisymmetric for s in found)
         nonnegative = all(s.nonnegative for s in found) and name == "Add"
-        return found[0]._replace(
-            makers=makers, antisymmetric=antisymmetric, nonnegative=nonnegative
-        )
+        if [s.closes for s in found].count(True) == 1 and len(found) == 2 and name == "Add":
+            antisymmetric |= all(s.closes or s.nonnegative for s in found)
+        return Signal(antisymmetric, found[0].axis, found[0].runs, makers, nonnegative)
 
     def normalize(self, call: Call, signals: list[Signal | None]) -> Signal | None:
         op, signal = call.op, signals[0]

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keras import ops
 
+from keras_fracinit.graph.branches import gamma_of
 from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel, check_model
 from keras_fracinit.graph.pairing import PLAIN, Form, forms_of
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.weight_statistics import root_mean_square
+from keras_fracinit.planning.branches import ZEROED, Branches, zeroed_branches
 from keras_fracinit.planning.mirrored import (
     check_some_mirrored,
     law_in,
@@ -70,18 +72,26 @@ def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     orders = [options.order(k.site.path, place / count) for place, k in enumerate(kernels)]
     forms: list[Form] = [PLAIN] * len(kernels)
     between: list[Any] = []
+    branches = Branches()
+    kept = [_fixed(k, options, order) for k, order in zip(kernels, orders, strict=True)]
+    if options.branches == "zero":
+        branches = zeroed_branches(model, kernels, kept, options)
     if options.mirrored:
-        kept = [_fixed(k, options, order) for k, order in zip(kernels, orders, strict=True)]
-        forms, between = forms_of(model, kernels, kept, options.dropout)
+        ends = branches.ends(kernels)
+        forms, between = forms_of(model, kernels, kept, options.dropout, ends)
         check_some_mirrored(kernels, forms)
     steps = []
     for position, (kernel, order, form) in enumerate(zip(kernels, orders, forms, strict=True)):
         step = _step(kernel, position, options, order, form)
+        step = _in_branches(step, kernel, branches, options)
         steps.append(step)
         bias = getattr(kernel.site.layer, "bias", None)
-        zeroed = options.biases == "zero" or (options.biases is None and form.pairs is not None)
+        structured = form.pairs is not None or position in branches.zeroed
+        zeroed = options.biases == "zero" or (options.biases is None and structured)
         if zeroed and bias is not None and kernel.site.spec.last and not step.change.skipped:
             steps.append(_filled(bias, "bias", 0.0, position))
+    for layer, position in branches.scales:
+        steps += _zeroed_scale(layer, position, options)
     last = len(kernels) - 1
     steps += [
         _filled(variable, kind, x, last)
@@ -90,9 +100,37 @@ def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     return steps
 
 
-def _filled(variable: Any, kind: str, value: float, position: int) -> PlannedChange:
-    change = Change(variable.path, kind, stddev_before=root_mean_square(variable), stddev=value)
+def _filled(variable: Any, kind: str, value: float, position: int, note: str = "") -> PlannedChange:
+    before = root_mean_square(variable)
+    change = Change(variable.path, kind, stddev_before=before, stddev=value, note=note)
     return PlannedChange(change, variable, position, value=value)
+
+
+def _in_branches(
+    step: PlannedChange, kernel: Kernel, branches: Branches, options: Options
+) -> PlannedChange:
+    """A step as the branches have it: its kernel may start at zero, or stay for a reason."""
+    change, note = step.change, branches.notes.get(step.position, "")
+    if step.position not in branches.zeroed:
+        note = "; ".join(filter(None, (change.note, note)))
+        return replace(step, change=replace(change, note=note))
+    kept = options.biases == "keep" and getattr(kernel.site.layer, "bias", None) is not None
+    note = f"{ZEROED}; its bias is kept, and added unless it is 0" if kept else ZEROED
+    change = replace(
+        change, s=math.nan, gain=math.nan, distribution="", alpha=None, skipped="", note=note
+    )
+    return PlannedChange(replace(change, stddev=0.0), step.variable, step.position)
+
+
+def _zeroed_scale(layer: Any, position: int, options: Options) -> Iterator[PlannedChange]:
+    """The scale of a normalization that ends a branch, and its offset, start at zero."""
+    offset = getattr(layer, "beta", None)
+    kept = options.biases == "keep" and offset is not None
+    note = "the normalization that ends a branch starts at zero"
+    note += "; its beta is kept, and added unless it is 0" if kept else ""
+    yield _filled(gamma_of(layer), "normalization", 0.0, position, note)
+    if offset is not None and not kept:
+        yield _filled(offset, "normalization", 0.0, position)
 
 
 def _step(

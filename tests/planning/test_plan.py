@@ -436,7 +436,7 @@ def test_an_error_leaves_the_model_as_it_was(monkeypatch, error, dtype, in_memor
     before = weights(model)
     monkeypatch.setattr(execute, "_IN_MEMORY", in_memory)
 
-    def failing(site, initializer):
+    def failing(site, initializer, form):
         calls.append(site)
         if len(calls) == last:
             raise error("out of memory")
