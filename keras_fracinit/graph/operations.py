@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import Enum, auto
 from inspect import signature
+from itertools import takewhile
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -124,7 +125,9 @@ _PACKAGES = ("keras", "keras_fracinit")
 
 def listed_row(kind: type) -> Row | None:
     """The row of a class or of the first class in the table that it derives from."""
-    ours = (base for base in kind.__mro__ if base.__module__.partition(".")[0] in _PACKAGES)
+    # Behind Layer comes a class of the backend, and JAX's has the name of a layer: JaxLayer.
+    bases = takewhile(lambda base: base is not layers.Layer, kind.__mro__)
+    ours = (base for base in bases if base.__module__.partition(".")[0] in _PACKAGES)
     return next((_TABLE[base.__name__] for base in ours if base.__name__ in _TABLE), None)
 
 

@@ -89,6 +89,15 @@ def test_a_subclass_has_the_row_of_its_base(effect, name):
     assert (first.law, first.skipped) == ("ReLU()", "")
 
 
+def test_a_layer_of_the_users_acts_if_it_has_a_law():
+    class Halved(layers.Layer):
+        pass
+
+    assert effect_of(Halved()) is Effect.ENDS
+    laws.law_of.register(Halved, lambda layer: laws.LeakyReLU(0.5))
+    assert effect_of(Halved()) is Effect.ACTS
+
+
 def test_somebody_elses_class_of_the_same_name_is_unknown():
     class Flatten(layers.Layer):
         pass
