@@ -15,7 +15,7 @@ _SMALLEST_SLOPE, _LARGEST_SLOPE = 1e-75, 1e75
 
 
 def _mixture(first: Laplace, second: Laplace) -> Laplace:
-    """Half of each: a symmetric `z` meets either half-line with probability 1/2."""
+    """Half of each: a symmetric `z` lies on either half-line with probability 1/2."""
     return Laplace(*(0.5 * (a + b) for a, b in zip(first, second, strict=True)))
 
 
@@ -189,8 +189,7 @@ class RandomizedLeakyReLU(Law):
         return _mixture(gaussian(1.0, t), below)
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
-        share, weights = uniform_nodes()
-        slopes = self.lower + (self.upper - self.lower) * share
+        slopes, weights = uniform_nodes(self.lower, self.upper)
         probabilities = np.concatenate([[1.0], weights]) / 2.0
         return probabilities, np.concatenate([z[None], np.multiply.outer(slopes, z)])
 

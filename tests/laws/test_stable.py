@@ -22,6 +22,7 @@ from keras_fracinit.laws import (
     Smooth,
     Stable,
 )
+from keras_fracinit.laws.slopes import uniform_nodes
 from keras_fracinit.laws.smooth import NAMES
 from keras_fracinit.propagation import log_moment, propagate
 
@@ -53,6 +54,22 @@ def test_one_unit_has_the_closed_moment(law, alpha):
     for s in (0.1, 0.5, 1.0, alpha - 0.1, alpha - 1e-3, alpha - 1e-6):
         expected = (moment(alpha, s) * LAWS[law](s)) ** (-alpha / s)
         assert gain(Stable(law, alpha), s, 1) == pytest.approx(expected, rel=2e-11)
+
+
+ENDS = [
+    *((0.0, 1.0), (1 / 8, 1 / 3), (0.3, 0.3)),
+    *((0.0099, 1.0), (0.0101, 1.0)),  # both sides of the change of rule
+    *((1e-3, 1.0), (0.1, 100.0), (1e-8, 1.0)),
+]
+
+
+@pytest.mark.parametrize(("lower", "upper"), ENDS)
+def test_nodes_of_a_uniform_slope_give_its_moments(lower, upper):
+    slopes, weights = uniform_nodes(lower, upper)
+    for s in (0.0, 0.1, 0.5, 1.0, 1.9):
+        powers = [end ** (s + 1.0) for end in (lower, upper)]
+        whole = (powers[1] - powers[0]) / (s + 1.0) / (upper - lower) if upper > lower else upper**s
+        assert weights @ slopes**s == pytest.approx(whole, rel=1e-12), s
 
 
 REFERENCE = rows_of("stable")
