@@ -1,8 +1,8 @@
 """The laws of smooth activations: sums of point masses, exact for pre-activations of unit size.
 
-tanh, GELU, SiLU and their like are not positively homogeneous: what they make of a signal of twice
-the size is not twice the answer, and no scale of the weights keeps a moment at every size. At one
-size one does. Where the pre-activations `W x` have root mean square 1 they are standard normal, and
+tanh, GELU, SiLU and their like are not positively homogeneous: a signal of twice the size does not
+give twice the output, and no scale of the weights keeps a moment at every size. At one size one
+does. Where the pre-activations `W x` have root mean square 1 they are standard normal, and
 the squared output of a unit is `q = phi(z)^2` as it stands. Its transform is a sum over nodes,
 
     psi(t) = E exp(-t phi(z)^2) = sum of w_k exp(-t phi(z_k)^2),
@@ -46,21 +46,21 @@ _FIRST, _LAST = -480, 312
 _TINY = 1e-300
 
 
-# A homogeneous activation of slope a has |a z| < |a| exp(-55) with this probability. What a window
-# of the race that ends at exp(110) is wide enough for, see `moments`.
+# A homogeneous activation of slope a has |a z| < |a| exp(-55) with about the probability exp(-55).
+# The window of the race, which ends at exp(110), is wide enough for that, see `moments`.
 _LOG_RARE = -55.0
 
 
 def _half_line(step: float) -> tuple[Array, Array]:
-    """Nodes above 0 and how fast they move with k."""
+    """Gives the nodes above 0 and their derivative in k."""
     x = np.arange(_FIRST, _LAST + step, step) / 8.0
     return np.logaddexp(0.0, x) / 3.0, 1.0 / (24.0 * (1.0 + np.exp(-x)))
 
 
 def nodes(doubled: bool = False) -> Array:
-    """Where an activation is evaluated: `-z` in the first row, `z` in the second, ascending in z.
+    """Gives the points at which an activation is evaluated: `-z` in row 0, `z` in row 1, ascending.
 
-    Doubled, every second column is one of the others.
+    With `doubled`, every second column is one of the plain nodes.
     """
     z, _ = _half_line(0.5 if doubled else 1.0)
     return np.stack([-z, z])
@@ -153,7 +153,7 @@ NAMES = tuple(CURVES)
 
 
 def transform(t: Array, masses: Iterable[tuple[Array, Array]], at_zero: float = 0.0) -> Laplace:
-    """The transform of a sum of point masses, given by weights and places, and one at 0."""
+    """Computes the transform of point masses, given by weights and places, and of one at 0."""
     psi, complement, decay = np.full_like(t, at_zero), np.zeros_like(t), np.zeros_like(t)
     for weights, q in masses:
         exponent = np.multiply.outer(-t, q)
@@ -166,65 +166,65 @@ def transform(t: Array, masses: Iterable[tuple[Array, Array]], at_zero: float = 
     return Laplace(psi, complement, decay)
 
 
-class _Summary(NamedTuple):
-    """What the sums over the nodes give once and for all."""
-
-    mean: float
-    mean_square: float
-    alive: float
-    floor: float
-    length_slope: float
-    gradient_factor: float
-
-
 class PointMass(Law):
     """The law of `q = phi(z)^2` for pre-activations of unit root mean square, by its nodes.
 
-    Orders up to 2 alone: beyond, `psi` would be needed where the nodes do not reach.
+    It serves orders up to 2 alone: beyond, `psi` would be needed where the nodes do not reach.
     """
 
     activation: str
 
     @abstractmethod
     def curve(self) -> tuple[Array, Array]:
-        """`phi` and `phi'` at the nodes."""
+        """Evaluates `phi` and `phi'` at the nodes."""
 
-    @property
+    @functools.cached_property
     def mean(self) -> float:
-        return _summary(self).mean
+        return float((_WEIGHTS * self._q).sum())
 
-    @property
+    @functools.cached_property
     def mean_square(self) -> float:
-        return _summary(self).mean_square
+        return float((_WEIGHTS * self._q**2).sum())
 
-    @property
+    @functools.cached_property
     def alive(self) -> float:
-        return _summary(self).alive
+        above = self._q > 0.0
+        return 1.0 if above.all() else float(_WEIGHTS[above].sum())
 
-    @property
+    @functools.cached_property
     def floor(self) -> float:
-        """That of a homogeneous activation as likely to be next to 0 as this one, at the least."""
-        return _summary(self).floor
+        """Gives the floor of a homogeneous activation that is next to 0 at least as often."""
+        above = self._q > 0.0
+        return floor_of(self._q[above], _WEIGHTS[above])
 
     @property
     def ceiling(self) -> float:
         self._refuse("moments of an order above 2, and scales that keep them,")
 
-    @property
+    @functools.cached_property
     def length_slope(self) -> float:
         """`d log r_out / d log r_in` of the length map at r = 1, `E[z phi(z) phi'(z)]/E q`.
 
-        Below 1 in size the unit root mean square attracts, above 1 it repels.
+        Below 1 in size the unit root mean square attracts, above 1 it repels. The q map and the c
+        map of Poole et al. (2016) are the length map and `correlation_map`.
         """
-        return _summary(self).length_slope
+        values, slopes = self.curve()
+        return float((_WEIGHTS * _NODES * values * slopes).sum()) / self.mean
+
+    @functools.cached_property
+    def gradient_factor(self) -> float:
+        """The factor of a squared gradient in a wide, square layer: `E phi'(z)^2 / E q`.
+
+        It is the chi of mean-field theory (Schoenholz et al. 2017), at unit root mean square and at
+        s = 2; at finite width and s < 2 it is larger by the factor `g E q`.
+        """
+        _, slopes = self.curve()
+        return float((_WEIGHTS * slopes**2).sum()) / self.mean
 
     @property
-    def gradient_factor(self) -> float:
-        """`g E phi'(z)^2` with `g = 1/E q`: what a wide, square layer does to a squared gradient.
-
-        At unit root mean square, at s = 2; at finite width and s < 2 times `g E q`.
-        """
-        return _summary(self).gradient_factor
+    def _q(self) -> Array:
+        values, _ = self.curve()
+        return np.square(values)
 
     def laplace(self, t: Array) -> Laplace:
         values, _ = self.curve()
@@ -255,29 +255,12 @@ class PointMass(Law):
 
 
 def floor_of(q: Array, weights: Array) -> float:
-    """The squared slope of a homogeneous activation as likely to be next to 0, at the least."""
+    """Gives the squared slope of a homogeneous activation that is next to 0 at least as often."""
     order = np.argsort(q)
     below = np.cumsum(weights[order])
     rare = float(q[order][np.searchsorted(below, below[-1] * math.exp(_LOG_RARE))])
     # The 64 is for a q that stays away from 0: psi is exp(-64) there, not 1/e.
     return rare * math.exp(-2.0 * _LOG_RARE) / 64.0
-
-
-@functools.lru_cache(maxsize=256)
-def _summary(law: PointMass) -> _Summary:
-    values, slopes = law.curve()
-    q = values**2
-    mean = float((_WEIGHTS * q).sum())
-    positive = q[q > 0.0]
-    alive = 1.0 if positive.size == q.size else float(_WEIGHTS[q > 0.0].sum())
-    return _Summary(
-        mean,
-        float((_WEIGHTS * q**2).sum()),
-        alive,
-        floor_of(positive, _WEIGHTS[q > 0.0]),
-        float((_WEIGHTS * _NODES * values * slopes).sum()) / mean,
-        float((_WEIGHTS * slopes**2).sum()) / mean,
-    )
 
 
 @dataclass(frozen=True)
@@ -334,13 +317,13 @@ _DIFFERENCE = np.array([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / 60.0
 
 @dataclass(frozen=True)
 class Sampled(PointMass):
-    """Any activation, by the values that a function gave at the nodes: see `Sampled.of`.
+    """Any activation, given by its values at the nodes: see `Sampled.of`.
 
     Attributes:
-        activation: What the function is called.
+        activation: The name of the function.
         values: The values, as the bytes of float64: hashed once, compared fast.
-        error: How much twice as many nodes change the gain of a layer of one unit, at s = 1 or 2,
-            whichever changes more, relatively.
+        error: The relative change of the gain of a layer of one unit with twice as many nodes, at
+            s = 1 or 2, whichever is larger.
         pair_slope: c, where `phi(u) - phi(-u) = c u` was found for all u; None where it was not.
     """
 
@@ -351,7 +334,7 @@ class Sampled(PointMass):
 
     @classmethod
     def of(cls, activation: str, values: Array, pair_slope: float | None = None) -> Sampled:
-        """The law of an activation with these values at `nodes(doubled=True)`."""
+        """Makes the law of an activation with these values at `nodes(doubled=True)`."""
         if not np.isfinite(values).all():
             where = float(nodes(doubled=True)[~np.isfinite(values)][0])
             raise ValueError(
@@ -387,18 +370,18 @@ class Sampled(PointMass):
         return values, slopes
 
 
-_NEITHER = 1e-4  # of a slope
+_NEITHER = 1e-4  # a slope this close to 1 counts as 1
 
 
 def point_mass_of(law: Law | None) -> PointMass | None:
-    """The law of a smooth activation; None if it is that of another one."""
+    """Finds the law of a smooth activation behind any dropout; None for other activations."""
     while isinstance(law, Dropout):
         law = law.law
     return law if isinstance(law, PointMass) else None
 
 
 def check_every_size(law: Law, what: str) -> Law:
-    """Refuses the law of a smooth activation for what needs one that holds at every size."""
+    """Refuses the law of a smooth activation where a law must hold at every size of the signal."""
     if (found := point_mass_of(law)) is not None:
         raise ValueError(
             "`activation` must be positively homogeneous, phi(c u) = c phi(u) for c > 0: the law "
@@ -409,7 +392,7 @@ def check_every_size(law: Law, what: str) -> Law:
 
 
 def fate_of(length_slope: float) -> str:
-    """What the operating point does to a signal that is off it, in words."""
+    """Says in words whether the operating point attracts a signal that is off it."""
     size = abs(length_slope)
     if abs(size - 1.0) < _NEITHER:
         return "neither attracts nor repels"
@@ -417,7 +400,7 @@ def fate_of(length_slope: float) -> str:
 
 
 def caveat_of(length_slope: float) -> str:
-    """How long a scale holds that is exact at the operating point, in words."""
+    """Says in words how long a scale holds that is exact at the operating point."""
     return (
         "exact at unit root mean square of the pre-activations only, which "
         f"{fate_of(length_slope)} (slope of the length map {length_slope:.4f})"

@@ -1,5 +1,7 @@
 """The laws of smooth activations, against 40-digit arithmetic, closed forms and simulation."""
 
+import copy
+import dataclasses
 import itertools
 import math
 import pickle
@@ -208,6 +210,19 @@ def test_laws_are_values():
     assert hash(law) == hash(sampled(np.tanh))
     assert law == pickle.loads(pickle.dumps(law)) != sampled(np.arctan)
     assert "values" not in repr(law)
+
+
+@pytest.mark.parametrize("make", [lambda: Smooth("gelu"), lambda: sampled(np.tanh)])
+def test_a_law_that_was_used_equals_a_new_one(make):
+    law = make()
+    names = ("mean", "mean_square", "alive", "floor", "length_slope", "gradient_factor")
+    numbers = [getattr(law, name) for name in names]
+    copies = [make(), copy.deepcopy(law), pickle.loads(pickle.dumps(law))]
+    assert len({law, *copies}) == 1
+    for other in copies:
+        assert other == law
+        assert dataclasses.asdict(other) == dataclasses.asdict(make())
+        assert [getattr(other, name) for name in names] == numbers
 
 
 @pytest.mark.parametrize(
