@@ -1,4 +1,4 @@
-"""The law of one unit: what an activation makes of the size of a standard normal.
+"""The law of one unit: the distribution of the squared output of an activation.
 
 A layer `y = phi(W x)` with independent `W_ij ~ N(0, sigma^2)` and a positively homogeneous `phi`
 has, given `x`, exactly
@@ -6,10 +6,27 @@ has, given `x`, exactly
     |y| = sigma |x| sqrt(Q),    Q = sum over the d output units of q,    q = phi(z)^2,
 
 where `z ~ N(0, 1)` is drawn afresh for each unit. All that the moments of a layer need to know of
-its activation is therefore the law of the one number `q = C z^2`, with `C` the squared slope that
-`z` meets. A `Law` gives its first two moments, how often it is zero and its Laplace transform, for
-two inputs at once also how much their outputs have in common, and nothing above this package
+its activation is therefore the law of the one number `q = C z^2`, with `C` the squared slope of
+`phi` at `z`. A `Law` gives its first two moments, how often it is zero and its Laplace transform,
+for two inputs at once also how much their outputs have in common, and nothing above this package
 asks which activation it is: a new activation is a new class here.
+
+The members of each law, with a the negative slope, U the random one and u its upper end, `k = 1 -
+rate`, L the same member of the law within, and "nodes" for a sum over point masses. A member that
+refuses raises ValueError; so does L where the law within refuses.
+
+| member | Linear | ReLU, LeakyReLU | RandomizedLeakyReLU | Dropout | Smooth | Sampled | Stable |
+|---|---|---|---|---|---|---|---|
+| mean | 1 | (1 + a^2)/2 | (1 + E U^2)/2 | L/k | nodes | nodes | inf; nodes if phi is bounded |
+| mean_square | 3 | 3 (1 + a^4)/2 | 3 (1 + E U^4)/2 | L/k^3 | nodes | nodes | inf |
+| alive | 1 | 1; 1/2 for a = 0 | 1; 1/2 for u = 0 | k L | nodes | nodes | nodes |
+| floor | 1 | min(1, a^2) | min(1, u^2) | L/k^2 | nodes | nodes | nodes |
+| ceiling | 1 | max(1, a^2) | max(1, u^2) | L/k^2 | refuses | refuses | inf |
+| exponent | 2 | 2 | 2 | 2 | 2 | 2 | alpha |
+| size | mean | mean | mean | mean | mean | mean | a quantile; mean if finite |
+| laplace | closed | closed | closed | from L | nodes | nodes | nodes |
+| magnitudes | z | z, abs(a) z | z, U z by nodes | L/k, 0 | abs phi(+-z) | refuses | L |
+| overlap | closed | closed | closed | L/k; L | refuses | refuses | refuses |
 
 Source: M. Gurbuzbalaban and Y. Hu, "Fractional moment-preserving initialization schemes for
 training deep neural networks", AISTATS 2021, arXiv 2005.11878.
@@ -78,11 +95,11 @@ class Law(ABC):
         return 2.0
 
     def check_order(self, s: object) -> float:
-        """The order of a moment that a layer can keep."""
+        """Checks the order of a moment that a layer can keep."""
         return check_order(s)
 
     def size(self, width: int) -> float:
-        """What `Q/width` is typically, given that one unit is alive: the unit of the race."""
+        """The typical size of `Q/width` given that one unit is alive: the unit of the race."""
         return self.mean
 
     @abstractmethod
@@ -90,9 +107,9 @@ class Law(ABC):
         """The transform of `q` at `t > 0`, or at complex `t` off the cut."""
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
-        """What becomes of `z > 0` where signs and slopes are random: `|phi(+-z)|` by cases.
+        """The law of `|phi(+-z)|` at each `z > 0`, with random sign and slope, by cases.
 
-        Only heavy-tailed weights ask for it, see `stable`. Returns probabilities `(cases,)` and
+        Only heavy-tailed weights need it, see `stable`. Returns probabilities `(cases,)` and
         values `(cases, len(z))`.
         """
         raise ValueError(
@@ -102,7 +119,7 @@ class Law(ABC):
 
     @abstractmethod
     def overlap(self, shared: bool) -> tuple[float, float]:
-        """What the outputs of two inputs have in common: `(odd + even, even)`.
+        """How much the outputs of two inputs have in common: `(odd + even, even)`.
 
         phi is an odd part alpha z plus an even part beta |z|. So for jointly normal `u`, `v` of
         correlation c, `E phi(u) phi(v) = odd c + even E|u v|`, with `odd = E alpha alpha'` and
@@ -136,9 +153,9 @@ class Law(ABC):
 
 @functools.singledispatch
 def law_of(activation: object) -> Law:
-    """The law of an activation, however it is named: a law stands for itself.
+    """Finds the law of an activation given in any form; a law is its own.
 
-    Other kinds of object (names, functions, layers) are registered where they are known.
+    Other kinds of object (names, functions, layers) are registered where Keras is imported.
 
     Args:
         activation: A `Law`, or anything that `keras_fracinit.initializer_for` accepts.
