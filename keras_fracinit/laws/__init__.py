@@ -1,4 +1,4 @@
-"""Laws of one unit: what an activation makes of the square of a standard normal."""
+"""Laws of one unit: the distribution of its squared output on a standard normal input."""
 
 from keras_fracinit.laws.base import Laplace, Law, law_of
 from keras_fracinit.laws.homogeneous import Dropout, LeakyReLU, Linear, RandomizedLeakyReLU, ReLU

@@ -8,8 +8,8 @@ such numbers: with independent `W_ij = sigma Z_ij`, given x, every pre-activatio
 and independent of the others. The l_alpha norm takes the place of the Euclidean one, and everything
 else stays: `|y|_alpha^alpha = sigma^alpha |x|_alpha^alpha Q`, with Q the sum over the units of
 `q = |phi(Z)|^alpha`, so the race of `moments` runs with `psi(t) = E exp(-t q)` and p = s/alpha < 1.
-(For a smooth phi, which has a size of its own, q is `|sqrt(2) phi(Z/sqrt(2))|^alpha`.) What is new
-is that `P(q > x)` falls like 1/x: E q is infinite, and what stands for it is a quantile.
+(For a smooth phi, which has a size of its own, q is `|sqrt(2) phi(Z/sqrt(2))|^alpha`.) It is new
+that `P(q > x)` falls like 1/x: E q is infinite, and a quantile takes its place.
 
 Nodes. Z has a density, but no closed one. Its moments have:
 
@@ -38,18 +38,18 @@ from keras_fracinit.laws.base import Array, Laplace, Law
 from keras_fracinit.laws.smooth import floor_of, transform
 from keras_fracinit.utils.validation import check_order, check_real
 
-# z from exp(-61) to exp(105), what a layer of 10^7 units at alpha near 1 may ask for.
+# z from exp(-61) to exp(105), which a layer of 10^7 units at alpha near 1 may need.
 _FIRST, _LAST, _STEP = -60.0, 150.0, 0.125
 
 
 _TURN = 45.0  # where the spacing of the nodes turns from even to geometric
 
 
-# The lines of integration, off the poles, and what exp(-2 pi _OFF/step) = 1e-16 allows for a step.
+# The lines of integration, off the poles, and a step with exp(-2 pi _OFF/step) < 1e-16.
 _OFF, _LINE_STEP, _LINE_END = 0.2, 1 / 30, 56.0
 
 
-# GELU is exp(-z^2/2) far below 0, where Z is not rare. No order from 0.1 on sees what is left out.
+# GELU is exp(-z^2/2) far below 0, where Z is not rare. No order from 0.1 on depends on the rest.
 _SILENT = 1e-200
 
 
@@ -58,7 +58,7 @@ _ROOT = math.sqrt(2.0)  # Z/sqrt(2) tends to a standard normal as alpha does to 
 
 @functools.lru_cache(maxsize=32)
 def _nodes(alpha: float) -> tuple[Array, Array]:
-    """Nodes for `|Z|`, ascending, and their weights."""
+    """Gives nodes for `|Z|`, ascending, and their weights."""
     x = np.arange(_FIRST, _LAST, _STEP)
     z = np.logaddexp(0.0, x) / 3.0 + np.exp(x - _TURN)
     speed = 1.0 / (3.0 + 3.0 * np.exp(-x)) + np.exp(x - _TURN)
@@ -67,7 +67,7 @@ def _nodes(alpha: float) -> tuple[Array, Array]:
 
 
 def _log_density(log_z: Array, alpha: float) -> Array:
-    """The density of `log |Z|`."""
+    """Computes the density of `log |Z|`."""
     from scipy.special import loggamma  # type: ignore[import-untyped]
 
     density = np.empty_like(log_z)
@@ -93,18 +93,17 @@ class Stable(Law):
         law: The law of the activation under normal weights: any but `smooth.Sampled`, whose values
             end at 13. `Smooth` is exact at one size of the pre-activations, `Z/sqrt(2)`, which at
             alpha = 2 is a standard normal: where `sigma |x|_alpha = 1/sqrt(2)`. A q below 1e-200
-            counts as 0, which GELU gets to far below 0: at s = 0 the gain is given that Q is above.
+            counts as 0, as GELU is far below 0: the gain at s = 0 is that given a Q above 1e-200.
         alpha: The tail index of the weights, between 1 and 2.
 
     Raises:
         TypeError: If `law` is not a `Law` or `alpha` not a real number.
-        ValueError: If `alpha` is outside (1, 2), or nothing is known of the activation beyond 13.
+        ValueError: If `alpha` is outside (1, 2), or the activation is not known beyond 13.
 
     Example:
 
     >>> from keras_fracinit import gain
-    >>> from keras_fracinit.laws import ReLU
-    >>> from keras_fracinit.laws import Stable
+    >>> from keras_fracinit.laws import ReLU, Stable
     >>> round(gain(Stable(ReLU(), alpha=1.5), s=1, width=64), 6)
     0.506555
 
@@ -118,7 +117,7 @@ class Stable(Law):
         if not isinstance(self.law, Law) or isinstance(self.law, Stable):
             raise TypeError(f"`law` must be the law of an activation. Received: law={self.law!r}")
         object.__setattr__(self, "alpha", check_alpha(self.alpha))
-        self.law.magnitudes(np.ones(1))  # refuses what is not known far out
+        self.law.magnitudes(np.ones(1))  # raises where the activation is not known far out
 
     @property
     def exponent(self) -> float:
@@ -133,7 +132,7 @@ class Stable(Law):
 
     @property
     def mean_square(self) -> float:
-        return math.inf  # or, of a bounded activation, of no use: there is no expansion
+        return math.inf  # finite for a bounded phi, but there is no expansion that would use it
 
     @property
     def alive(self) -> float:
@@ -157,7 +156,7 @@ class Stable(Law):
         return order
 
     def size(self, width: int) -> float:
-        """Where `P(q > 1/t)` is about 1/width: the sum is made by its largest terms."""
+        """The quantile with `P(q > x)` about 1/width, over it: the largest terms make the sum."""
         mean = self.mean
         return mean if math.isfinite(mean) else _size(self, width)
 
@@ -181,7 +180,7 @@ class Stable(Law):
 
 
 class StableMasses(NamedTuple):
-    """The law of q: where it is not 0 by weights and values, P(q > 0), and `Law.floor`."""
+    """The law of q: weights and values where it is not 0, P(q > 0), and `Law.floor`."""
 
     masses: list[tuple[Array, Array]]
     alive: float
@@ -195,7 +194,7 @@ def _masses_of(law: Stable) -> StableMasses:
     masses, silent = [], 0.0
     for share, q in zip(shares, (_ROOT * values) ** law.alpha, strict=True):
         if not q.any():
-            continue  # what `law.alive` knows of
+            continue  # counted by `law.alive`
         alive = q > _SILENT
         silent += share * float(weights[~alive].sum())
         masses.append((share * weights[alive], q[alive]))
@@ -211,7 +210,7 @@ def _size(law: Stable, width: int) -> float:
 
 
 def check_alpha(value: object) -> float:
-    """The tail index of stable weights."""
+    """Checks the tail index of stable weights."""
     alpha = check_real("alpha", value)
     if not 1.0 < alpha < 2.0:
         raise ValueError(
