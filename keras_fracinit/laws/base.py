@@ -11,22 +11,24 @@ its activation is therefore the law of the one number `q = C z^2`, with `C` the 
 for two inputs at once also how much their outputs have in common, and nothing above this package
 asks which activation it is: a new activation is a new class here.
 
-The members of each law, with a the negative slope, U the random one and u its upper end, `k = 1 -
-rate`, L the same member of the law within, and "nodes" for a sum over point masses. A member that
-refuses raises ValueError; so does L where the law within refuses.
+The members of each law, with a the negative slope, U the random one and u its upper end, B the
+slope of `Slopes`, `k = 1 - rate`, L the same member of the law within, and "nodes" for a sum over
+point masses. A member that refuses raises ValueError; so does L where the law within refuses.
 
-| member | Linear | ReLU, LeakyReLU | RandomizedLeakyReLU | Dropout | Smooth | Sampled | Stable |
-|---|---|---|---|---|---|---|---|
-| mean | 1 | (1 + a^2)/2 | (1 + E U^2)/2 | L/k | nodes | nodes | inf; nodes if phi is bounded |
-| mean_square | 3 | 3 (1 + a^4)/2 | 3 (1 + E U^4)/2 | L/k^3 | nodes | nodes | inf |
-| alive | 1 | 1; 1/2 for a = 0 | 1; 1/2 for u = 0 | k L | nodes | nodes | nodes |
-| floor | 1 | min(1, a^2) | min(1, u^2) | L/k^2 | nodes | nodes | nodes |
-| ceiling | 1 | max(1, a^2) | max(1, u^2) | L/k^2 | refuses | refuses | inf |
-| exponent | 2 | 2 | 2 | 2 | 2 | 2 | alpha |
-| size | mean | mean | mean | mean | mean | mean | a quantile; mean if finite |
-| laplace | closed | closed | closed | from L | nodes | nodes | nodes |
-| magnitudes | z | z, abs(a) z | z, U z by nodes | L/k, 0 | abs phi(+-z) | refuses | L |
-| overlap | closed | closed | closed | L/k; L | refuses | refuses | refuses |
+| | Linear | ReLU, LeakyReLU | RandomizedLeakyReLU | Slopes | Dropout | Smooth | Sampled | Stable |
+|---|---|---|---|---|---|---|---|---|
+| mean | 1 | (1 + a^2)/2 | (1 + E U^2)/2 | E B^2 | L/k | nodes | nodes | inf; nodes if bounded |
+| mean_square | 3 | 3 (1 + a^4)/2 | 3 (1 + E U^4)/2 | 3 E B^4 | L/k^3 | nodes | nodes | inf |
+| alive | 1 | 1; 1/2 for a = 0 | 1; 1/2 for u = 0 | P(B > 0) | k L | nodes | nodes | nodes |
+| floor | 1 | min(1, a^2) | min(1, u^2) | min u^2 | L/k^2 | nodes | nodes | nodes |
+| ceiling | 1 | max(1, a^2) | max(1, u^2) | max u^2 | L/k^2 | refuses | refuses | inf |
+| exponent | 2 | 2 | 2 | 2 | 2 | 2 | 2 | alpha |
+| size | mean | mean | mean | mean | mean | mean | mean | a quantile; mean if finite |
+| laplace | closed | closed | closed | closed | from L | nodes | nodes | nodes |
+| magnitudes | z | z, abs(a) z | z, U z | B z | L/k, 0 | abs phi(+-z) | refuses | L |
+| overlap | closed | closed | closed | closed | L/k; L | refuses | refuses | refuses |
+| sides | 1; 1 | 1; a | 1; U | B; B | L/k, 0 | None | None | None |
+| pair | None | (1 + a) u | (1 + U) u | None | L or None | c u or None | c u or None | L or None |
 
 Source: M. Gurbuzbalaban and Y. Hu, "Fractional moment-preserving initialization schemes for
 training deep neural networks", AISTATS 2021, arXiv 2005.11878.

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from keras_fracinit import laws
 from keras_fracinit.laws import (
     Dropout,
     LeakyReLU,
@@ -10,6 +11,7 @@ from keras_fracinit.laws import (
     RandomizedLeakyReLU,
     ReLU,
     Sampled,
+    Slopes,
     Smooth,
     Stable,
     base,
@@ -21,6 +23,7 @@ LAWS = {
     "Linear": [Linear()],
     "ReLU, LeakyReLU": [ReLU(), LeakyReLU(-0.3)],
     "RandomizedLeakyReLU": [RandomizedLeakyReLU(0.0, 1.0), RandomizedLeakyReLU()],
+    "Slopes": [Slopes(((0.5, 1.0, 2.0), (0.5, 0.0, 0.0)))],
     "Dropout": [Dropout(ReLU(), 0.25)],
     "Smooth": [Smooth("tanh"), Smooth("gelu")],
     "Sampled": [SAMPLED],
@@ -49,9 +52,24 @@ def member_of(law, name):
 TABLE = table()
 
 
-def test_the_table_has_every_law():
+def test_the_table_has_every_law_and_every_member():
     assert all(list(row) == list(LAWS) for row in TABLE.values())
-    assert {"mean", "alive", "exponent", *ARGUMENTS} < set(TABLE)
+    classes = {type(law) for column in LAWS.values() for law in column}
+    public = (getattr(laws, name) for name in laws.__all__)
+    assert classes == {x for x in public if isinstance(x, type) and issubclass(x, laws.Law)} - {
+        laws.Law
+    }
+    members = {name for name in vars(laws.Law) if not name.startswith("_")}
+    assert set(TABLE) == members - {"check_order", "is_certain"}
+
+
+@pytest.mark.parametrize("column", LAWS)
+@pytest.mark.parametrize("name", ["sides", "pair"])
+def test_members_are_none_where_the_table_says_so(column, name):
+    cell = TABLE[name][column]
+    for law in LAWS[column]:
+        if "or None" not in cell:
+            assert (getattr(law, name) is None) == (cell == "None"), law
 
 
 @pytest.mark.parametrize("name", TABLE)
