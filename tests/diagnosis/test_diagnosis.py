@@ -390,7 +390,9 @@ def test_a_diagnosis_prints_and_is_a_frame():
     assert list(frame["path"]) == ["input", "net/h0", "net/h1", "net/h2"]
     assert list(frame.columns[:4]) == ["path", "depth", "s_scale_0.5", "s_scale_1"]
     assert frame["s_scale_1"][3] == diagnosis["net/h2"].s_scales[1.0]
-    assert len(frame.columns) == 2 + 2 + 17
+    assert len(frame.columns) == 2 + 2 + 17 + 1
+    assert frame.columns[-1] == "log_norm_stddev"  # the name of log_norm_std up to 0.1
+    assert frame["log_norm_stddev"].equals(frame["log_norm_std"])
     with pytest.raises(KeyError, match="nobody"):
         diagnosis["nobody"]
 

@@ -478,9 +478,9 @@ def test_no_more_than_one_new_kernel_is_in_memory(monkeypatch):
         alive = [reference() for reference in references]
         return [x for x in alive if x is not None and all(x is not value for value in held)]
 
-    def watched(site, initializer):
+    def watched(site, initializer, form):
         assert not waiting()
-        values = draw(site, initializer)
+        values = draw(site, initializer, form)
         references.append(weakref.ref(values))
         return values
 
