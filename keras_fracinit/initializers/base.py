@@ -124,10 +124,10 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         check_weights(distribution, alpha)
         dropout = check_real("dropout", dropout)
         law = laws.Dropout(self._law, dropout) if dropout else self._law
-        weights = law if alpha is None else stable.Stable(law, alpha)
         self.pairs, self.taps = check_pairs(pairs), check_taps(taps)
         if self.pairs is not None and self.pairs.on_outputs:
-            weights = pair_law_of(weights, self.pairs.form)
+            law = pair_law_of(law, self.pairs.form)
+        weights = law if alpha is None else stable.Stable(law, alpha)
         self.law, self.s = moments.checked(weights, s, method)
         input_axes, output_axes = check_axes(input_axes, output_axes)
         super().__init__(
