@@ -1,4 +1,4 @@
-"""Residual branches in a plan: the ends that start at zero, and how kernels take part in blocks."""
+"""Residual branches in a plan: which of them start at zero, and which are isometric blocks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import keras
 
 from keras_fracinit.graph.branches import Branch, branches_of, gamma_of
 from keras_fracinit.graph.call_graph import Call, Graph
-from keras_fracinit.graph.kernel_table import has_kernel, sites_of
+from keras_fracinit.graph.kernel_table import KernelSite, has_kernel, sites_of
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import Effect, effect_of
+from keras_fracinit.graph.pairing import forms_of
+from keras_fracinit.planning.isometry import Block, Unmet, block_in
 from keras_fracinit.planning.options import Options
 
 ZEROED = "the last kernel of a branch starts at zero"
@@ -26,18 +28,21 @@ class Branches:
     Attributes:
         zeroed: The positions of the kernels that start at zero.
         scales: Normalizations that start at zero, with the position of the kernel before each.
+        blocks: The isometric block of each kernel that opens or closes one.
         notes: What else the plan says about a kernel, by its position.
     """
 
     zeroed: frozenset[int] = frozenset()
     scales: Sequence[tuple[Any, int]] = ()
+    blocks: Mapping[int, Block] = field(default_factory=dict)
     notes: Mapping[int, str] = field(default_factory=dict)
 
     def ends(self, kernels: Sequence[Kernel]) -> dict[int, str]:
-        """What `forms_of` has to know: the variables that are zero."""
+        """The variables that end branches otherwise than others, as `forms_of` takes them."""
         variables = [kernels[i].site.variable for i in self.zeroed]
         variables += [gamma_of(op) for op, _ in self.scales]
-        return {id(variable): "zero" for variable in variables}
+        closing = [block.last.variable for block in self.blocks.values() if block.closes]
+        return {id(v): "zero" for v in variables} | {id(v): "closes" for v in closing}
 
 
 class Places:
@@ -53,8 +58,11 @@ class Places:
 
     def position(self, call: Call) -> int | None:
         """The position of the last kernel of the layer that is called; None if it has none."""
-        site = sites_of(call.op)[-1]
-        return self._positions.get(id(site.variable))
+        return self._positions.get(id(sites_of(call.op)[-1].variable))
+
+    def at(self, site: KernelSite) -> int:
+        """The position of a kernel."""
+        return self._positions[id(site.variable)]
 
     def calls_of(self, variable: Any) -> list[Call]:
         """The calls of all layers that hold a variable."""
@@ -88,7 +96,47 @@ def zeroed_branches(
             zeroed.add(positions[0])
         else:
             scales[id(branch.end.op)] = branch.end.op, max(positions)
-    return Branches(frozenset(zeroed), tuple(scales.values()), notes)
+    return Branches(frozenset(zeroed), tuple(scales.values()), notes=notes)
+
+
+def isometric_branches(
+    model: Any, kernels: Sequence[Kernel], kept: Sequence[str], options: Options
+) -> Branches:
+    """The isometric blocks of a mirrored model, and why other branches are none.
+
+    The arguments are those of `zeroed_branches`. A block with a ReLU behind its sum lets pairs
+    through where others do not, so the forms of all kernels are found again without those that
+    turn out to be none.
+    """
+    places = Places(model, kernels)
+    found: dict[Branch, Block] = {}
+    notes = dict[int, str]()
+
+    def leave(branch: Branch, reason: object) -> None:
+        found.pop(branch, None)
+        positions = [i for i in map(places.position, branch.kernels) if i is not None]
+        notes.update((i, f"no isometric block: {reason}") for i in positions)
+
+    for branch in branches_of(places.graph):
+        try:
+            block = block_in(places.graph, branch, options)
+            if any(len(places.calls_of(s.variable)) > 1 for s in (block.first, block.last)):
+                raise Unmet("its kernels are used in several places")
+            found[branch] = block
+        except Unmet as reason:
+            leave(branch, reason)
+    while True:
+        blocks = {places.at(s): b for b in found.values() for s in (b.first, b.last)}
+        branches = Branches(blocks=blocks, notes=notes)
+        forms, _ = forms_of(model, kernels, kept, options.dropout, branches.ends(kernels))
+        before = len(found)
+        for branch, block in list(found.items()):
+            try:
+                block.check((forms[places.at(block.first)], forms[places.at(block.last)]))
+            except Unmet as reason:
+                leave(branch, reason)
+        if len(found) == before:
+            return branches
 
 
 def _variables(op: Any) -> list[Any]:

@@ -59,7 +59,7 @@ def taps_of(site: KernelSite, form: Form, taps: str) -> tuple[str | tuple[int, .
         return "all", ""
     if site.spec.kind == "einsum" or math.prod(site.shape[:-2]) == 1:
         return "all", ""
-    tap = _own_tap(site)
+    tap = own_tap(site)
     if tap is None:
         return "all", "full taps: no tap of this layer has the place of its output"
     block = form.pairs.block_of(site.shape, len(site.shape) - 2, len(site.shape) - 1)
@@ -68,7 +68,7 @@ def taps_of(site: KernelSite, form: Form, taps: str) -> tuple[str | tuple[int, .
     return tap, ""
 
 
-def _own_tap(site: KernelSite) -> tuple[int, ...] | None:
+def own_tap(site: KernelSite) -> tuple[int, ...] | None:
     """The tap that reads the position that is written; None if there is none."""
     layer, window = site.layer, site.shape[:-2]
     if site.spec.kind != "convolution" or any(stride != 1 for stride in layer.strides):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,7 +15,12 @@ from keras_fracinit.graph.kernels import Kernel, check_model
 from keras_fracinit.graph.pairing import PLAIN, Form, forms_of
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.weight_statistics import root_mean_square
-from keras_fracinit.planning.branches import ZEROED, Branches, zeroed_branches
+from keras_fracinit.planning.branches import (
+    ZEROED,
+    Branches,
+    isometric_branches,
+    zeroed_branches,
+)
 from keras_fracinit.planning.mirrored import (
     check_some_mirrored,
     law_in,
@@ -41,6 +46,7 @@ class PlannedChange:
         law: The law that the initializer is for.
         options: Further arguments of the initializer.
         value: The value of a variable that is filled.
+        make: Makes the values from a seed, where no initializer does.
     """
 
     change: Change
@@ -50,9 +56,12 @@ class PlannedChange:
     law: Any = None
     options: Mapping[str, Any] = field(default_factory=dict)
     value: float = 0.0
+    make: Callable[[int], Any] | None = None
 
     def values(self, seed: int) -> Any:
         """The new values, not yet assigned."""
+        if self.make is not None:
+            return self.make(seed)
         if self.site is None:
             return ops.full(self.variable.shape, self.value, self.variable.dtype)
         try:
@@ -76,6 +85,8 @@ def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     kept = [_fixed(k, options, order) for k, order in zip(kernels, orders, strict=True)]
     if options.branches == "zero":
         branches = zeroed_branches(model, kernels, kept, options)
+    elif options.branches == "isometry":
+        branches = isometric_branches(model, kernels, kept, options)
     if options.mirrored:
         ends = branches.ends(kernels)
         forms, between = forms_of(model, kernels, kept, options.dropout, ends)
@@ -110,16 +121,23 @@ def _in_branches(
     step: PlannedChange, kernel: Kernel, branches: Branches, options: Options
 ) -> PlannedChange:
     """A step as the branches have it: its kernel may start at zero, or stay for a reason."""
-    change, note = step.change, branches.notes.get(step.position, "")
-    if step.position not in branches.zeroed:
-        note = "; ".join(filter(None, (change.note, note)))
-        return replace(step, change=replace(change, note=note))
+    change, position = step.change, step.position
     kept = options.biases == "keep" and getattr(kernel.site.layer, "bias", None) is not None
-    note = f"{ZEROED}; its bias is kept, and added unless it is 0" if kept else ZEROED
-    change = replace(
-        change, s=math.nan, gain=math.nan, distribution="", alpha=None, skipped="", note=note
-    )
-    return PlannedChange(replace(change, stddev=0.0), step.variable, step.position)
+    beside = "; its bias is kept, and added unless it is 0" if kept else ""
+    block = branches.blocks.get(position)
+    if position in branches.zeroed:
+        change = replace(change, s=math.nan, gain=math.nan, distribution="", alpha=None, skipped="")
+        change = replace(change, stddev=0.0, note=ZEROED + beside)
+        return PlannedChange(change, step.variable, position)
+    if block is not None:
+        place = int(kernel.site.variable is block.last.variable)
+        inputs, stddev = block.scales[place]
+        note = ("opens", "closes")[place] + f" an isometric block{beside}"
+        change = replace(change, gain=inputs * stddev**2, stddev=stddev, note=note)
+        make = (block.first_values, block.last_values)[place]
+        return PlannedChange(change, step.variable, position, make=make)
+    note = "; ".join(filter(None, (change.note, branches.notes.get(position, ""))))
+    return replace(step, change=replace(change, note=note))
 
 
 def _zeroed_scale(layer: Any, position: int, options: Options) -> Iterator[PlannedChange]:

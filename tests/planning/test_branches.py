@@ -209,3 +209,183 @@ def test_a_gelu_behind_the_sum_ends_the_pairs():
     changes = list(plan(residual(block, 1), mirrored=True, branches="zero"))
     assert changes[0].pairs == ""
     assert "only the difference of a pair is linear" in changes[0].note
+
+
+# Isometric blocks.
+
+
+def cosines(x):
+    return (x @ x.T) / np.linalg.norm(x, axis=1) / np.linalg.norm(x, axis=1)[:, None]
+
+
+def assert_isometric(before, after):
+    """The rows of both have the same norms and angles."""
+    norms = np.linalg.norm(before, axis=1)
+    assert np.linalg.norm(after, axis=1) / norms == pytest.approx(1.0, abs=1e-5)
+    assert cosines(after) == pytest.approx(cosines(before), abs=1e-5)
+    assert np.abs(after - before).max() > 0.1
+
+
+def plain(x, activation="relu", hidden=12):
+    y = layers.Dense(hidden, activation)(x)
+    return x + layers.Dense(x.shape[-1])(y)
+
+
+def double(x, activation="relu", hidden=8):
+    y = layers.Dense(hidden, activation)(layers.Activation(activation)(x))
+    return layers.Add()([layers.Dense(x.shape[-1])(layers.Dropout(0.5)(y)), x])
+
+
+def closed(x, activation="relu"):
+    return layers.Activation(activation)(plain(x, activation, x.shape[-1]))
+
+
+LEAKY = layers.LeakyReLU(0.3)
+ISOMETRIC = {
+    "plain": (plain, None),
+    "plain-gelu": (lambda x: plain(x, "gelu", 16), None),
+    "plain-leaky": (lambda x: plain(x, LEAKY), None),
+    "double": (double, "relu"),
+    "double-leaky": (lambda x: double(x, LEAKY, 12), LEAKY),
+    "closed": (closed, "relu"),
+}
+SLOW = ["plain-gelu", "plain-leaky", "double"]
+NAMES = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ISOMETRIC]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dense_blocks_keep_norms_and_angles(name):
+    """Of x in plain blocks; else of the differences of pairs."""
+    build, activation = ISOMETRIC[name]
+    inputs = keras.Input((4,))
+    x = first = layers.Dense(6, name="stem")(inputs)
+    if name == "closed":
+        x = first = layers.Activation("relu")(x)
+    for _ in range(10):
+        x = build(x)
+    last = x
+    if name.startswith("double"):
+        x = layers.Activation(activation)(x)
+    model = keras.Model(inputs, layers.Dense(3, name="head")(x))
+    report = reinitialize(model, seed=0, mirrored=True, branches="isometry")
+    kernels = [c for c in report if c.kind == "dense"][1:-1]
+    assert [c.note for c in kernels] == [
+        "opens an isometric block",
+        "closes an isometric block",
+    ] * 10
+    for place in (0, 1):  # E |M - I|^2 = 2 size: the mean square of the ten
+        sizes = [np.mean(array(v) ** 2) for v in model.weights[2 + 2 * place : -2 : 4]]
+        assert kernels[place].stddev == pytest.approx(np.mean(sizes) ** 0.5, rel=0.2)
+    before, after = map(array, keras.Model(inputs, [first, last])(normal(8, 4)))
+    if activation is not None:
+        p, q = np.split(after, 2, axis=1)
+        assert (np.minimum(p, q) if name == "closed" else p + q) == pytest.approx(0.0, abs=1e-5)
+        before, after = before[:, :3] - before[:, 3:], p - q
+    assert_isometric(before, after)
+
+
+@pytest.mark.parametrize("build", [plain, closed])
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 3])
+def test_convolutional_blocks_keep_every_position(build, size):
+    """The closed one on a stream whose units are relu(p, -p), so that |p - q| = |x|."""
+    inputs = keras.Input((5, 5, 6))
+
+    def conv(filters, activation=None):
+        return layers.Conv2D(filters, size, padding="same", activation=activation)
+
+    x = first = conv(6, "relu" if build is closed else None)(inputs)
+    for _ in range(10):
+        y = x + conv(6)(conv(6 if build is closed else 12, "relu")(x))
+        x = ops.relu(y) if build is closed else y
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    report = reinitialize(model, seed=0, mirrored=True, branches="isometry", taps="center")
+    assert sum("an isometric block" in change.note for change in report) == 20
+    before, after = map(array, keras.Model(inputs, [first, x])(normal(1, 5, 5, 6)))
+    before, after = before.reshape(-1, 6), after.reshape(-1, 6)
+    if build is closed:
+        before, after = before[:, :3] - before[:, 3:], after[:, :3] - after[:, 3:]
+    assert_isometric(before, after)
+
+
+def no_skip(x):
+    return layers.Dense(6)(x) + layers.Dense(6)(layers.Dense(12, "relu")(x))
+
+
+def normed(x):
+    y = layers.BatchNormalization()(layers.Dense(12, "relu")(x))
+    return x + layers.Dense(6)(y)
+
+
+def linear(x):
+    return x + layers.Dense(6)(layers.Dense(12)(x))
+
+
+def tanh(x):
+    return x + layers.Dense(6)(layers.Activation("tanh")(layers.Dense(12)(x)))
+
+
+def dropped(x):
+    return x + layers.Dense(6)(layers.Dropout(0.5)(layers.Dense(12, "relu")(x)))
+
+
+def twice(x):
+    first, last = layers.Dense(12, "relu"), layers.Dense(6)
+    x = x + last(first(x))
+    return x + last(first(x))
+
+
+def two(x):
+    return plain(x) + layers.Dense(6)(layers.Dense(12, "relu")(x))
+
+
+def gelu_behind(x):
+    return closed(layers.Activation("gelu")(x), "gelu")
+
+
+def narrow_closed(x):
+    return ops.relu(plain(ops.relu(x), hidden=12))
+
+
+UNMET = [
+    (no_skip, {}, "not what the branch starts from"),
+    (normed, {}, "BatchNormalization stands in the branch"),
+    (linear, {}, "no activation stands between"),
+    (tanh, {}, "tanh has no linear odd part"),
+    (dropped, {"dropout": True}, "Dropout stands in the branch"),
+    (twice, {}, "used in several places"),
+    (two, {}, "it takes a sum of two"),
+    (gelu_behind, {}, "gelu acts on the sum"),
+    (narrow_closed, {}, "12 hidden units, where it takes 6"),
+    (lambda x: plain(x, hidden=10), {}, "10 hidden units, where it takes at least 12"),
+    (lambda x: plain(x, hidden=13), {}, "13 units: an odd width has no pairs"),
+    (plain, {"skip": "last"}, "it is in `skip`"),
+    (plain, {"distribution": "uniform"}, "orthogonal weights"),
+]
+
+
+@pytest.mark.parametrize(("build", "options", "reason"), UNMET)
+def test_the_plan_says_where_a_block_cannot_be_isometric(build, options, reason):
+    inputs = keras.Input((4,))
+    x = build(layers.Dense(6)(inputs))
+    outputs = [layers.Dense(2)(x), layers.Dense(2)(layers.Dense(4, "relu")(x))]
+    model = keras.Model(inputs, outputs)  # something can be mirrored in any case
+    if "skip" in options:
+        options = {"skip": model.layers[2].name}
+    report = plan(model, mirrored=True, branches="isometry", **options)
+    reasons = [change.note.rpartition("no isometric block: ")[2] for change in report]
+    assert any(reason in found for found in reasons), reasons
+    assert not any("an isometric block" in change.note for change in report)
+
+
+def test_full_taps_are_no_isometric_blocks():
+    inputs = keras.Input((5, 5, 6))
+    y = layers.Conv2D(12, 3, padding="same", activation="relu")(inputs)
+    y = inputs + layers.Conv2D(6, 3, padding="same")(y)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
+    for taps, note in {"all": '`taps="center"` would not', "center": "closes an"}.items():
+        assert (
+            note
+            in plan(model, mirrored=True, branches="isometry", taps=taps)[
+                model.layers[2].kernel.path
+            ].note
+        )
