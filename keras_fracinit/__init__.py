@@ -1,8 +1,11 @@
 """Initializers that keep any fractional moment of the signal in deep networks, for Keras 3.
 
 Importing the package registers its initializers, layers and callbacks with Keras, so that saved
-models that use them load.
+models that use them load. `plots` and `tuner` are imported at their first use.
 """
+
+import importlib
+from typing import TYPE_CHECKING
 
 from keras_fracinit import estimators, laws, propagation
 from keras_fracinit.callbacks import MomentLogger
@@ -42,3 +45,25 @@ __all__ = [
     "propagation",
     "reinitialize",
 ]
+
+_LAZY = ("plots", "tuner")  # they load Matplotlib and KerasTuner
+
+if TYPE_CHECKING:
+    from keras_fracinit import plots as plots
+    from keras_fracinit import tuner as tuner
+
+    __version__: str
+else:
+
+    def __getattr__(name):
+        if name == "__version__":
+            from importlib import metadata
+
+            return metadata.version("keras-fracinit")
+        if name in _LAZY:
+            return importlib.import_module(f"{__name__}.{name}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "__version__", *_LAZY})

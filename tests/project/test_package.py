@@ -7,6 +7,7 @@ import math
 import pathlib
 import subprocess
 import sys
+import tomllib
 
 import keras
 import pytest
@@ -141,6 +142,34 @@ def test_import_loads_nothing_heavy():
     loaded = set(json.loads(output.stdout.splitlines()[-1]))
     assert "keras_fracinit" in loaded
     assert not loaded & {"tensorflow", "keras_tuner", "matplotlib", "pandas", "scipy", "sklearn"}
+
+
+def test_the_version_is_that_of_pyproject():
+    from keras_fracinit import __version__
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert kf.__version__ == __version__ == project["version"]
+
+
+def test_plots_and_tuner_are_attributes_imported_at_first_use():
+    code = (
+        "import sys, json, keras_fracinit as kf; names = ['plots', 'tuner']; "
+        "before = [f'keras_fracinit.{n}' in sys.modules for n in names]; "
+        "found = [getattr(kf, n).__name__ for n in names]; "
+        "print(json.dumps([before, found, sorted({*names, '__version__'} & {*dir(kf)})]))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    before, found, listed = json.loads(output.stdout.splitlines()[-1])
+    assert before == [False, False]
+    assert found == ["keras_fracinit.plots", "keras_fracinit.tuner"]
+    assert listed == ["__version__", "plots", "tuner"]
+
+
+def test_other_names_are_no_attributes():
+    assert not hasattr(kf, "plotz")
+    assert set(kf.__all__) <= set(dir(kf))
 
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="The backend is TensorFlow.")
