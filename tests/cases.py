@@ -96,6 +96,33 @@ CASES = [
         {"activation": "tests>bent"},
     ),
 ]
+# The forms of a mirrored kernel, for tests of what a kernel is and where it goes, in layers whose
+# paired axes are even. The law is that of the block.
+MIRRORED = [
+    Case("relu-outputs", kf.FracReLU, laws.Linear(), keras.layers.ReLU, {"pairs": "outputs"}),
+    Case(
+        "leaky-both",
+        kf.FracLeakyReLU,
+        laws.LeakyReLU(0.1).pair,
+        _leaky(0.1),
+        {"negative_slope": 0.1, "pairs": "both"},
+    ),
+    Case(
+        "gelu-both",
+        kf.FracActivation,
+        laws.Linear(),
+        lambda: keras.layers.Activation("gelu"),
+        {"activation": "gelu", "pairs": "both"},
+    ),
+    Case(
+        "linear-inputs",
+        kf.FracLinear,
+        laws.Linear(),
+        lambda: keras.layers.Activation("linear"),
+        {"pairs": "inputs"},
+    ),
+]
+EVERY = [*CASES, *MIRRORED]
 HOMOGENEOUS = [case for case in CASES if point_mass_of(case.law) is None]
 WEIGHTS = {
     "untruncated_normal": {},
@@ -123,10 +150,10 @@ def draws(cases, *distributions):
     ]
 
 
-def drawn_from(*distributions, once=()):
+def drawn_from(*distributions, once=(), cases=CASES):
     """A test of every case with each of these distributions, and of one case with each of `once`,
     for costly tests: a sampler sees of a case its scale alone."""
-    rows = [*draws(CASES, *distributions), *draws(CASES[:1], *once)]
+    rows = [*draws(cases, *distributions), *draws(cases[:1], *once)]
     return pytest.mark.parametrize(("case", "weights"), rows)
 
 
@@ -183,12 +210,13 @@ def assert_drawn_at(scale, kernel):
     By their root mean square, with a kurtosis of at most 3, or for stable weights, which have none,
     by the share that lies below the median of their size.
     """
+    size = kernel.size if scale.block is None else np.prod(scale.block)  # values that are drawn
     if scale.alpha == 2.0:
         ratio = np.sqrt((kernel**2).mean()) / scale.stddev
-        assert abs(ratio - 1) < 5 / np.sqrt(2 * kernel.size)
+        assert abs(ratio - 1) < 5 / np.sqrt(2 * size)
     else:
         middle = stats.levy_stable.ppf(0.75, scale.alpha, 0.0) * scale.stddev
-        assert abs((np.abs(kernel) < middle).mean() - 0.5) < 5 * 0.5 / np.sqrt(kernel.size)
+        assert abs((np.abs(kernel) < middle).mean() - 0.5) < 5 * 0.5 / np.sqrt(size)
 
 
 def numpy(tensor):

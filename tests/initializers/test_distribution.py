@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, assert_drawn_at, covering, drawn_from, draws, numpy
+from cases import CASES, EVERY, MIRRORED, assert_drawn_at, covering, drawn_from, draws, numpy
 
 import keras_fracinit as kf
 
@@ -42,7 +42,7 @@ def train(case, weights, seed):
     return model, initial
 
 
-DRAWS = draws(CASES, "untruncated_normal", "orthogonal", "stable")
+DRAWS = draws(EVERY, "untruncated_normal", "orthogonal", "stable")
 SEEDS = ("seed", [None, 3])
 ONCE = ["orthogonal", "stable"]  # a sampler sees of a case its scale alone
 
@@ -91,8 +91,11 @@ def test_keras_distribution_shards_what_is_drawn(case, weights, make, seed, dist
         np.testing.assert_array_equal(initial, expected)
 
 
+SHARDED = [*CASES, *MIRRORED[1:2]]
+
+
 @on_jax
-@drawn_from("untruncated_normal", "truncated_normal", "uniform", once=["stable"])
+@drawn_from("untruncated_normal", "truncated_normal", "uniform", once=["stable"], cases=SHARDED)
 def test_kernels_too_large_for_one_device_are_drawn_sharded(case, weights, distributed):
     # 4 bytes x 8 devices x this is over 250 MiB: Keras then traces the initializer under jit.
     shape = (4096, 2048)

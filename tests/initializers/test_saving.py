@@ -9,11 +9,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cases import CASES, covering, draws, numpy
+from cases import EVERY, covering, draws, numpy
 
 import keras_fracinit as kf
 
-DRAWS = draws(CASES, "untruncated_normal", "stable")
+DRAWS = draws(EVERY, "untruncated_normal", "stable")
 every_draw = pytest.mark.parametrize(("case", "weights"), DRAWS)
 TESTS = Path(__file__).parents[1]
 SEEDS = ("seed", [None, 8])
@@ -23,10 +23,10 @@ def model_of(case, weights, seed=None):
     return keras.Sequential(
         [
             keras.Input((6,)),
-            keras.layers.Dense(5, kernel_initializer=case.make(s=0.6, seed=seed, **weights)),
+            keras.layers.Dense(6, kernel_initializer=case.make(s=0.6, seed=seed, **weights)),
             case.activation(),
             keras.layers.EinsumDense(
-                "ab,bc->ac", 3, kernel_initializer=case.make(distribution="orthogonal", seed=seed)
+                "ab,bc->ac", 4, kernel_initializer=case.make(distribution="orthogonal", seed=seed)
             ),
             kf.RandomizedLeakyReLU(0.1, 0.4),
         ]
