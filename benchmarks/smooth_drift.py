@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from keras_fracinit import gain, laws
 from keras_fracinit.laws import Smooth
-from keras_fracinit.laws.smooth import CURVES
+from keras_fracinit.laws.curves import CURVES
 
 Array = npt.NDArray[Any]
 WIDTHS, LAYERS = (16, 64, 256), (20, 50)

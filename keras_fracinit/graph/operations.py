@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_fracinit.laws.base import Law, law_of
+from keras_fracinit.laws.curves import NAMES
 from keras_fracinit.laws.homogeneous import LeakyReLU, ReLU
-from keras_fracinit.laws.smooth import NAMES
 
 layers = keras.layers
 

@@ -21,7 +21,7 @@ import doctest, math, pathlib, sys
 import keras, numpy as np
 import keras_fracinit as kf
 from keras_fracinit import initializers, laws
-from keras_fracinit.laws.smooth import CURVES
+from keras_fracinit.laws.curves import CURVES
 
 folder = pathlib.Path(sys.argv[1])
 assert pathlib.Path(kf.__file__).is_relative_to(folder), kf.__file__
