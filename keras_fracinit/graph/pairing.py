@@ -6,7 +6,10 @@ states:
 
 - A, antisymmetric: q = -p. A kernel that makes pairs puts out such a signal.
 - D: only the difference p - q is linear in the input. An activation with a linear odd part,
-  `phi(u) - phi(-u) = c u`, turns A into D; on D any activation ends the pairs.
+  `phi(u) - phi(-u) = c u`, turns A into D; on D any activation ends the pairs, but a ReLU that
+  finds the output of another ReLU.
+
+A residual branch that starts at zero leaves the signal that it is added to in its state.
 
 The calls of the model are gone through in their order, and the state of every tensor follows. Each
 kernel first tries to make pairs. Where a signal of pairs comes to something that ends them, such as
@@ -230,7 +233,7 @@ class _Finder:
                 return None
             multiplier = site.layer.depth_multiplier
             runs = tuple((size * multiplier, count) for size, count in signal.runs)
-            return signal._replace(runs=runs)
+            return signal._replace(runs=runs, nonnegative=False)
         if i in self.makes_none:
             return None
         runs = (((_width(site) or 0) // 2, 1),)

@@ -18,7 +18,7 @@ def zeroed(changes):
 def gradients(model, x):
     """Of the mean of the squared output, by the names of the trainable variables."""
     before = weights(model)
-    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", jit_compile=False)
+    model.compile(optimizer=keras.optimizers.SGD(1.0), loss="mse", run_eagerly=True)
     model.train_on_batch(x, np.ones(model(x).shape, "float32"))
     return {v.path: old - array(v) for v, old in zip(model.weights, before, strict=True)}
 
@@ -294,12 +294,12 @@ def test_convolutional_blocks_keep_every_position(build, size):
         return layers.Conv2D(filters, size, padding="same", activation=activation)
 
     x = first = conv(6, "relu" if build is closed else None)(inputs)
-    for _ in range(10):
+    for _ in range(4):
         y = x + conv(6)(conv(6 if build is closed else 12, "relu")(x))
         x = ops.relu(y) if build is closed else y
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
     report = reinitialize(model, seed=0, mirrored=True, branches="isometry", taps="center")
-    assert sum("an isometric block" in change.note for change in report) == 20
+    assert sum("an isometric block" in change.note for change in report) == 8
     before, after = map(array, keras.Model(inputs, [first, x])(normal(1, 5, 5, 6)))
     before, after = before.reshape(-1, 6), after.reshape(-1, 6)
     if build is closed:
