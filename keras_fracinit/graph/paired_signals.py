@@ -112,7 +112,11 @@ def _joined(call: Call, signals: list[Signal | None]) -> Signal | None:
     antisymmetric = all(s.antisymmetric for s in found)
     if len({s.axis for s in found}) > 1:
         raise End("Concatenate of pairs that lie along different axes", signals)
-    joined = found[0]._replace(makers=makers, antisymmetric=antisymmetric)
+    joined = found[0]._replace(
+        makers=makers,
+        antisymmetric=antisymmetric,
+        nonnegative=all(s.nonnegative for s in found),
+    )
     if axis % rank == found[0].axis % rank:
         return joined._replace(runs=sum((s.runs for s in found), ()))
     if len({s.runs for s in found}) > 1:
