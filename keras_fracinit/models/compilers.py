@@ -22,14 +22,14 @@ def _tensorflow(measurement: Measurement) -> Callable[..., Any]:
         if measurement.gradients:
             with tf.GradientTape(watch_accessed_variables=False) as tape:
                 tape.watch(trainable)
-                loss, norms = measurement.forward(trainable, others, data)
+                loss, norms = measurement.forward(trainable, others, data, scale)
                 # Keras divides the loss by the number of replicas, and adds up their gradients.
-                loss *= scale * tf.distribute.get_strategy().num_replicas_in_sync
+                loss *= tf.distribute.get_strategy().num_replicas_in_sync
             gradients = tape.gradient(loss, trainable, unconnected_gradients="zero")
-            gradients = [tf.convert_to_tensor(gradient) / scale for gradient in gradients]
+            gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         else:
-            _, norms = measurement.forward(trainable, others, data)
-        return measurement.reduce(norms, trainable, gradients, previous)
+            _, norms = measurement.forward(trainable, others, data, scale)
+        return measurement.reduce(norms, trainable, gradients, previous, scale)
 
     function: Callable[..., Any] = (
         tf.function(run, autograph=False) if measurement.compiled else run
@@ -44,16 +44,14 @@ def _jax(measurement: Measurement) -> Callable[..., Any]:
         trainable: list[Any], others: list[Any], data: Data, scale: Any, previous: list[Any]
     ) -> Any:
         def forward(values: list[Any]) -> tuple[Any, list[Any]]:
-            loss, norms = measurement.forward(values, others, data)
-            return loss if scale is None else loss * scale, norms
+            return measurement.forward(values, others, data, scale)
 
         gradients = None
         if measurement.gradients:
             (_, norms), gradients = jax.value_and_grad(forward, has_aux=True)(trainable)
-            gradients = [gradient / scale for gradient in gradients]
         else:
             _, norms = forward(trainable)
-        return measurement.reduce(norms, trainable, gradients, previous)
+        return measurement.reduce(norms, trainable, gradients, previous, scale)
 
     function = jax.jit(run) if measurement.compiled else run
 
@@ -73,15 +71,17 @@ def _torch(measurement: Measurement) -> Callable[..., Any]:
         others = [v.value for v in measurement.others]
         # Dropout and random layers draw from torch's global generator.
         with torch.random.fork_rng(), torch.set_grad_enabled(measurement.gradients):
-            loss, norms = measurement.forward(trainable, others, data)
+            loss, norms = measurement.forward(trainable, others, data, scale)
             gradients: Any = None
             if measurement.gradients:
-                gradients = torch.autograd.grad(
-                    loss * scale, trainable, allow_unused=True, materialize_grads=True
-                )
-                gradients = [gradient / scale for gradient in gradients]
+                # A loss that depends on no variable is an error to torch, and so is no variable.
+                gradients = [torch.zeros_like(value) for value in trainable]
+                if trainable and loss.requires_grad:
+                    gradients = torch.autograd.grad(
+                        loss, trainable, allow_unused=True, materialize_grads=True
+                    )
             with torch.no_grad():
-                return measurement.reduce(norms, trainable, gradients, previous)
+                return measurement.reduce(norms, trainable, gradients, previous, scale)
 
     return run
 

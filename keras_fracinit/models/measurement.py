@@ -3,14 +3,17 @@
 The outputs are taken from the calls of the layers themselves: `keras.layers.Layer.__call__` is
 intercepted while the model is traced (on torch: run). That reaches nested, shared, subclassed and
 quantized layers, which a sub-model of the graph does not. Everything is reduced to a table of
-statistics on the device, in one compiled function that returns only the table. A `StatelessScope`
+statistics on the device, in one compiled function that returns only the table; a model that Keras
+trains without a compiler, or that cannot be compiled, is measured without one. A `StatelessScope`
 keeps the pass from changing the state of the model.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -71,6 +74,10 @@ class Request:
         return self.layers is None or matches(self.layers, path)
 
 
+class NothingToMeasureError(ValueError):
+    """Says that a model has nothing of the quantities that are asked for."""
+
+
 class Measurement:
     """Computes the statistics of a model on a batch by one function, compiled once or never.
 
@@ -78,28 +85,29 @@ class Measurement:
         model: A Keras model. One that is not built yet is built by calling it.
         data: The batch, as NumPy arrays.
         request: Says what to measure.
-        compiled: Whether the function is compiled, which takes longer than a few calls of it.
+        compiled: Whether the function may be compiled, which takes longer than a few calls of it.
 
     Attributes:
         first: The table of the first pass, which also finds the rows.
 
     Calling it returns an array `(rows, request.columns, 2)` of values and standard errors, one row
-    for each of `rows`. `model`, its weights and statistics, the seeds of its layers and the global
-    random state stay as they are.
+    for each of `rows`. An output that a later pass does not compute is nan; one that only a later
+    pass computes is left out. `model`, its weights and statistics, the seeds of its layers and the
+    global random state stay as they are.
 
     Raises:
-        ValueError: If the model cannot be called on the data, or nothing is left to measure.
+        ValueError: If the model cannot be called on the data, or has no loss to take gradients of;
+            a `NothingToMeasureError` if nothing is left to measure.
     """
 
     def __init__(
         self, model: keras.Model, data: Data, request: Request, compiled: bool = True
     ) -> None:
         self.model, self.data, self.request = model, data, request
-        self.compiled = compiled
-        # Without a compiler many small operations are faster on the host than one by one.
-        self._xp = ops if compiled or "gradients" in request.quantities else np
         if not model.built:
-            call_model(model, keras.tree.map_structure(lambda array: array[:1], data.x), False)
+            # The scope keeps the seeds and counters of its layers where they are.
+            with keras.StatelessScope():
+                call_model(model, keras.tree.map_structure(lambda array: array[:1], data.x), False)
         self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
         variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}
         self.trainable = list(model.trainable_variables)
@@ -109,12 +117,20 @@ class Measurement:
         self.selected = [i for i, v in enumerate(self.trainable) if request.selects(v.path)]
         self.gradients = "gradients" in request.quantities
         self.rows: list[Row] = []
+        self._traced: list[Row] = []  # the rows of the last trace
+        self._lost_shapes = False
         self._seen: dict[str, None] = {}  # every path, selected or not, in order
         self._positions: list[int] = []
         self._previous: list[Any] | None = None
         self._identity = _identity(model)
-        self._run = COMPILERS[keras.backend.backend()](self)
-        self.first = self._measure(self._watched())  # traces, and so finds the rows
+        first = None
+        if compiled and not _is_trained_eagerly(model):
+            with suppress(Exception):  # raised again below, unless the compiler was at fault
+                first = self._start(compiled=True)
+        if first is None or self._lost_shapes:
+            first = self._start(compiled=False)
+        self.first: npt.NDArray[np.float64] = first
+        self.rows = self._traced
         self._check_selection()
 
     def __call__(self) -> npt.NDArray[np.float64]:
@@ -124,6 +140,14 @@ class Measurement:
         if previous is None:  # nothing to compare with
             table[[row.quantity == "updates" for row in self.rows]] = np.nan
         return table
+
+    def _start(self, compiled: bool) -> npt.NDArray[np.float64]:
+        """The first pass, which traces the model and so finds the rows."""
+        self.compiled = compiled
+        # Without a compiler many small operations are faster on the host than one by one.
+        self._xp = ops if compiled or self.gradients else np
+        self._run = COMPILERS[keras.backend.backend()](self)
+        return self._measure(self._watched())
 
     def fits(self, model: keras.Model) -> bool:
         """Whether the compiled function still describes this model."""
@@ -139,35 +163,55 @@ class Measurement:
         return [ops.copy(self.trainable[i].value) for i in self.selected]
 
     def _measure(self, previous: list[Any]) -> npt.NDArray[np.float64]:
-        # Half-precision gradients underflow unless the loss is scaled as in training.
-        scale = self.model.optimizer.scale_loss(ops.ones(())) if self.gradients else None
+        scale = None
+        if self.gradients:
+            # Half-precision gradients underflow unless the loss is scaled as in training.
+            scale, optimizer = ops.ones(()), self.model.optimizer
+            scale = scale if optimizer is None else optimizer.scale_loss(scale)
         with np.errstate(all="ignore"):
             table = self._run(self._tensors, scale, previous)
         if table is None:
-            return np.empty((0, len(self.request.columns), 2))
-        host = table if self._xp is np else ops.convert_to_numpy(table)
-        return np.asarray(host, float)[np.argsort(self._positions)]
+            table = np.empty((0, len(self.request.columns), 2))
+        host = table if isinstance(table, np.ndarray) else ops.convert_to_numpy(table)
+        return self._in_first_order(np.asarray(host, float)[np.argsort(self._positions)])
+
+    def _in_first_order(self, table: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The rows of the first pass: without a compiler the calls of a model may vary."""
+        if not self.rows or self._traced == self.rows:
+            return table
+        measured = {row[:3]: values for row, values in zip(self._traced, table, strict=True)}
+        missing = np.full(table.shape[1:], np.nan)
+        return np.stack([measured.get(row[:3], missing) for row in self.rows])
 
     # The two parts of the compiled function; between them each backend takes the gradient.
 
-    def forward(self, trainable: list[Any], others: list[Any], data: Data) -> tuple[Any, list[Any]]:
-        """The loss (None without gradients) and the norms of the outputs of the layers."""
+    def forward(
+        self, trainable: list[Any], others: list[Any], data: Data, scale: Any
+    ) -> tuple[Any, list[Any]]:
+        """The scaled loss (None without gradients) and the norms of the outputs of the layers."""
         recorder = Recorder(self.request.wants, lambda t: self._norms_of(t, self.request.kind))
         values = [*zip(self.trainable, trainable, strict=True)]
         values += zip(self.others, others, strict=True)
         loss, training = None, self.request.training
-        with keras.StatelessScope(values):
+        with keras.StatelessScope(values, collect_losses=self.gradients):
             if {"activations", "preactivations", "gradients"} & {*self.request.quantities}:
                 with intercepting(recorder):
                     prediction = call_model(self.model, data.x, training)
                 if self.gradients:
-                    loss = self._loss(data, prediction, training)
+                    loss = ops.convert_to_tensor(self._loss(data, prediction, training))
+                    loss *= ops.cast(scale, loss.dtype)
+        self._lost_shapes = recorder.lost_shapes
         self._seen = dict.fromkeys([*recorder.paths, *(v.path for v in self.trainable)])
-        self.rows = _numbered(recorder.rows)
+        self._traced = _numbered(recorder.rows)
         return loss, recorder.reduced
 
     def reduce(
-        self, norms: list[Any], trainable: list[Any], gradients: Any, previous: list[Any]
+        self,
+        norms: list[Any],
+        trainable: list[Any],
+        gradients: Any,
+        previous: list[Any],
+        scale: Any,
     ) -> Any:
         """The table of statistics, rows in the order of `_positions`."""
         kernels = {i: depth for depth, i in enumerate(_kernels(self.trainable), start=1)}
@@ -176,17 +220,18 @@ class Measurement:
         if previous:
             tensors["updates"] = [new - old for new, old in zip(values, previous, strict=True)]
         if gradients is not None:
-            tensors["gradients"] = [gradients[i] for i in self.selected]
+            wide = [_wide(gradients[i]) for i in self.selected]
+            tensors["gradients"] = [gradient / ops.cast(scale, gradient.dtype) for gradient in wide]
         rows: list[tuple[str, str, int | None]] = []
         for quantity in self.request.quantities:
             for i, tensor in zip(self.selected, tensors.get(quantity, ()), strict=False):
                 rows.append((quantity, self.trainable[i].path, kernels.get(i)))
                 # A variable is a column of entries: samples of one unit.
                 norms.append(self._norms_of(ops.reshape(tensor, (-1, 1)), "unit"))
-        self.rows += _numbered(rows)
-        groups: dict[tuple[int, ...], list[int]] = {}
+        self._traced = self._traced + _numbered(rows)
+        groups: dict[tuple[Any, ...], list[int]] = {}
         for index, norm in enumerate(norms):
-            groups.setdefault(tuple(norm.shape), []).append(index)
+            groups.setdefault((*norm.shape, str(norm.dtype)), []).append(index)
         self._positions = [index for group in groups.values() for index in group]
         tables = [self._summary([norms[index] for index in group]) for group in groups.values()]
         return self._xp.concatenate(tables) if tables else None
@@ -199,16 +244,25 @@ class Measurement:
         return xp.stack(pairs, axis=1)
 
     def _norms_of(self, tensor: Any, kind: Any) -> Any:
-        """Takes the norms in float32: the square of 300 overflows float16."""
-        tensor = ops.cast(tensor, "float32")
+        tensor = _wide(tensor)
         return scaled_norms(
             tensor if self._xp is ops else ops.convert_to_numpy(tensor), kind, self._xp
         )
 
     def _loss(self, data: Data, prediction: Any, training: bool) -> Any:
-        x, y, sample_weight = data
+        (x, y, sample_weight), model = data, self.model
+        compute_loss = model.compute_loss
+        overridden = getattr(compute_loss, "__func__", None) is not keras.Model.compute_loss
+        if not (model.loss is not None or model.losses or overridden):
+            raise ValueError(
+                "`quantities` with 'gradients' needs a loss: one that the model is compiled with, "
+                "or that its layers add. Received: loss=None"
+            )
+        # As Keras does: an override may be older than the argument.
+        known = inspect.signature(compute_loss).parameters
+        options = {"training": training} if "training" in known else {}
         try:
-            return self.model.compute_loss(x, y, prediction, sample_weight, training=training)
+            return compute_loss(x, y, prediction, sample_weight, **options)
         except Exception as error:
             shapes = keras.tree.map_structure(np.shape, self.data.y)
             raise ValueError(
@@ -220,7 +274,7 @@ class Measurement:
         """Refuses a pattern that matches no layer, whose rows would silently be missing."""
         check_patterns("layers", self.request.layers or (), list(self._seen), "layers of the model")
         if not self.rows:
-            raise ValueError(
+            raise NothingToMeasureError(
                 f"`quantities` must name something that model {self.model.name!r} has. "
                 f"Received: quantities={self.request.quantities}, layers={self.request.layers}"
             )
@@ -242,7 +296,22 @@ def _kernels(variables: Sequence[Any]) -> list[int]:
 def _identity(model: Any) -> list[Any]:
     """The objects that a compiled function depends on, to be compared by identity."""
     trained_by = [getattr(model, name, None) for name in ("optimizer", "loss")]
+    trained_by.append(_is_trained_eagerly(model))
     return [model, *trained_by, *model.weights, *model.trainable_variables]
+
+
+def _is_trained_eagerly(model: Any) -> bool:
+    """Whether the model is compiled to be trained without a compiler."""
+    if not model.compiled:
+        return False
+    on_jax = keras.backend.backend() == "jax"  # where that is what `jit_compile` says
+    return bool(model.run_eagerly or (on_jax and not model.jit_compile))
+
+
+def _wide(tensor: Any) -> Any:
+    """The tensor in float32, or in float64 if it is: the square of 300 overflows float16."""
+    is_double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
+    return ops.cast(tensor, "float64" if is_double else "float32")
 
 
 def _tensor(array: Any) -> Any:

@@ -88,7 +88,10 @@ def _array(leaf: Any, name: str) -> Any:
     if leaf is None:
         return None
     array = np.asarray(keras.ops.convert_to_numpy(leaf) if keras.ops.is_tensor(leaf) else leaf)
-    if array.ndim == 0 or (array.dtype.kind == "O" and not isinstance(array.flat[0], str)):
+    # TensorFlow's strings are bytes in NumPy.
+    if array.ndim == 0 or (
+        array.dtype.kind == "O" and not all(isinstance(item, str | bytes) for item in array.flat)
+    ):
         raise TypeError(
             f"`{name}` must be an array, a tuple, list or dict of arrays, a (x, y) pair, a "
             "tf.data.Dataset, a PyDataset or a torch DataLoader, with a first axis of samples. "

@@ -43,6 +43,8 @@ class Recorder:
         sources: For each record, the indices of the records whose outputs its layer took; empty if
             an operation stands between them, and if layers inside it computed the output.
         paths: The paths of all layers that were called.
+        lost_shapes: Whether a signal that is wanted was left out because a compiler does not know
+            its shape in advance.
     """
 
     def __init__(self, wanted: Callable[[str, str], bool], reduce: Callable[[Any], Any]) -> None:
@@ -52,6 +54,7 @@ class Recorder:
         self.layers: list[Any] = []
         self.sources: list[tuple[int, ...]] = []
         self.paths: list[str] = []
+        self.lost_shapes = False
         self._outputs: dict[int, _Seen] = {}  # by the ids of the tensors
         self._count = 0
         self._enclosing: list[str] = []
@@ -85,7 +88,9 @@ class Recorder:
             self._enclosing.pop()
             self._closed = False
         inside = self._count  # the calls of layers in this one
-        for output in filter(_is_signal, keras.tree.flatten(outputs)):
+        for output in keras.tree.flatten(outputs):
+            if not self._is_signal("activations", path, output):
+                continue
             known = self._known(output)
             # An output of an inner layer that a container returns is recorded already.
             if known is None or not before < known.number <= inside:
@@ -108,6 +113,15 @@ class Recorder:
         self.reduced.append(self.reduce(tensor))
         return True
 
+    def _is_signal(self, quantity: str, path: str, output: Any) -> bool:
+        """Whether an output is an array of floating-point samples, of a shape known in advance."""
+        if not (ops.is_tensor(output) and keras.backend.is_float_dtype(output.dtype)):
+            return False
+        shape = tuple(output.shape)
+        if None in shape:
+            self.lost_shapes |= self.wanted(quantity, path)
+        return len(shape) > 0 and None not in shape and 0 not in shape
+
     def _sources_of(self, args: Any, kwargs: Any) -> tuple[int, ...]:
         found = map(self._known, keras.tree.flatten((args, kwargs)))
         return tuple(output.record for output in found if output and output.record is not None)
@@ -126,7 +140,7 @@ class Recorder:
             return
 
         def record(inputs: Any) -> None:
-            if _is_signal(inputs):
+            if self._is_signal("preactivations", path, inputs):
                 self._record("preactivations", layer, path, inputs)
 
         def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -164,14 +178,6 @@ def _inputs_of(model: Any) -> str:
     if not inputs:
         return "what its `call` takes"
     return ", ".join(f"{tensor.name}: {tuple(tensor.shape)} {tensor.dtype}" for tensor in inputs)
-
-
-def _is_signal(output: Any) -> bool:
-    """Whether an output is an array of floating-point samples, of a shape known in advance."""
-    if not (ops.is_tensor(output) and keras.backend.is_float_dtype(output.dtype)):
-        return False
-    shape = tuple(output.shape)
-    return len(shape) > 0 and None not in shape and 0 not in shape
 
 
 def _is_kernel(layer: Any, name: str) -> bool:
