@@ -1,6 +1,7 @@
 """Measures the cost of drawing a kernel, importing the package and computing a gain.
 
     KERAS_BACKEND=tensorflow python benchmarks/initialization.py
+    KERAS_BACKEND=tensorflow python benchmarks/initialization.py mirrored    # only mirrored kernels
 
 Every figure stands beside its rival, measured in turn in the same run; only ratios mean anything on
 a shared machine. Nothing here is asserted.
@@ -24,8 +25,9 @@ import keras
 import mpmath as mp
 from rich.console import Console
 from rich.table import Table
+from whole_model import small
 
-from keras_fracinit import FracReLU, gain, laws, moments
+from keras_fracinit import FracReLU, gain, laws, moments, reinitialize
 
 console = Console(highlight=False)
 
@@ -73,6 +75,44 @@ def draw_kernels() -> None:
             cells = [f"{1e3 * figures[0]:.3f}", f"{1e3 * figures[1]:.3f}", f"{figures[2]:.3f}"]
             table.add_row(distribution, f"{side} x {side}", *cells)
     console.print(table)
+
+
+def draw_mirrored_kernels() -> None:
+    table = Table(
+        title=f"Drawing a mirrored kernel on {keras.backend.backend()}, against an unmirrored one",
+        caption="milliseconds, medians; ratio: median over pairs of calls",
+    )
+    for name in ("distribution", "pairs", "shape", "mirrored", "unmirrored", "ratio"):
+        left = name in ("distribution", "pairs")
+        table.add_column(name, justify="left" if left else "right")
+    for distribution in ("untruncated_normal", "orthogonal"):
+        for pairs in ("outputs", "both", "inputs"):
+            ours = FracReLU(distribution=distribution, pairs=pairs)
+            theirs = FracReLU(distribution=distribution)
+            for side, rounds in ((64, 200), (1024, 9 if distribution == "orthogonal" else 40)):
+                shape = (side, side)
+                figures = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
+                cells = [f"{1e3 * figures[0]:.3f}", f"{1e3 * figures[1]:.3f}", f"{figures[2]:.3f}"]
+                table.add_row(distribution, pairs, f"{side} x {side}", *cells)
+    console.print(table)
+
+
+def reinitialize_models() -> None:
+    """Re-initializes whole models, mirrored and unmirrored, from the same distribution.
+
+    The QR decompositions of orthogonal kernels of VGG16 take minutes, on both sides.
+    """
+    for name, build, distribution in (
+        ("VGG16", partial(keras.applications.VGG16, weights=None), "untruncated_normal"),
+        ("small VGG", small, "untruncated_normal"),
+        ("small VGG", small, "orthogonal"),
+    ):
+        call = partial(reinitialize, build(), seed=0, distribution=distribution)
+        ours, theirs, ratio = in_turn(partial(call, mirrored=True), call, 3)
+        console.print(
+            f"{name}, {distribution}: reinitialize(mirrored=True) {ours:.2f} s, reinitialize() "
+            f"{theirs:.2f} s (medians of 3), ratio {ratio:.3f}."
+        )
 
 
 def import_package() -> None:
@@ -139,6 +179,9 @@ def compute_gains() -> None:
 
 
 if __name__ == "__main__":
-    compute_gains()
-    draw_kernels()
-    import_package()
+    if "mirrored" not in sys.argv:
+        compute_gains()
+        draw_kernels()
+        import_package()
+    draw_mirrored_kernels()
+    reinitialize_models()
