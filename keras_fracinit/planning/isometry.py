@@ -101,13 +101,13 @@ class Block:
     def first_values(self, seed: int) -> Any:
         """The values of the first kernel."""
         inputs, units = self._size
-        rows = np.eye(inputs) if self.closes else _orthogonal(units, seed)[:inputs]
+        rows = np.eye(inputs) if self.closes else _orthonormal(inputs, units, seed)
         return _filled(self.first, self._pairs[0], self.taps[0], rows)
 
     def last_values(self, seed: int) -> Any:
         """The values of the last kernel, for the present ones of the first."""
         inputs, units = self._size
-        matrix, (_, pairs), tap = _orthogonal(inputs, seed), self._pairs, self.taps[1]
+        matrix, (_, pairs), tap = _orthonormal(inputs, inputs, seed), self._pairs, self.taps[1]
         if self.closes:
             identity = _filled(self.last, None, tap, np.eye(2 * inputs))
             return _filled(self.last, pairs, tap, matrix) - identity
@@ -118,11 +118,11 @@ class Block:
         return _filled(self.last, pairs, tap, inverse @ (matrix - np.eye(inputs)) / self.slope)
 
 
-def _orthogonal(size: int, seed: int) -> Any:
-    """A random orthogonal matrix, uniform over all of them."""
-    normal = np.random.default_rng(seed).normal(size=(size, size))
+def _orthonormal(rows: int, columns: int, seed: int) -> Any:
+    """Random orthonormal rows, uniform over all such matrices."""
+    normal = np.random.default_rng(seed).normal(size=(columns, rows))
     q, r = np.linalg.qr(normal)
-    return q * np.sign(np.diag(r))
+    return (q * np.sign(np.diag(r))).T
 
 
 def _array(variable: Any) -> Any:

@@ -132,7 +132,7 @@ def _in_branches(
     if block is not None:
         place = int(kernel.site.variable is block.last.variable)
         inputs, stddev = block.scales[place]
-        note = ("opens", "closes")[place] + f" an isometric block{beside}"
+        note = f"the {('first', 'last')[place]} kernel of an isometric block{beside}"
         change = replace(change, gain=inputs * stddev**2, stddev=stddev, note=note)
         make = (block.first_values, block.last_values)[place]
         return PlannedChange(change, step.variable, position, make=make)

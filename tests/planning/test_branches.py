@@ -270,8 +270,8 @@ def test_dense_blocks_keep_norms_and_angles(name):
     report = reinitialize(model, seed=0, mirrored=True, branches="isometry")
     kernels = [c for c in report if c.kind == "dense"][1:-1]
     assert [c.note for c in kernels] == [
-        "opens an isometric block",
-        "closes an isometric block",
+        "the first kernel of an isometric block",
+        "the last kernel of an isometric block",
     ] * 10
     for place in (0, 1):  # E |M - I|^2 = 2 size: the mean square of the ten
         sizes = [np.mean(array(v) ** 2) for v in model.weights[2 + 2 * place : -2 : 4]]
@@ -299,7 +299,7 @@ def test_convolutional_blocks_keep_every_position(build, size):
         x = ops.relu(y) if build is closed else y
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
     report = reinitialize(model, seed=0, mirrored=True, branches="isometry", taps="center")
-    assert sum("an isometric block" in change.note for change in report) == 8
+    assert sum("of an isometric block" in change.note for change in report) == 8
     before, after = map(array, keras.Model(inputs, [first, x])(normal(1, 5, 5, 6)))
     before, after = before.reshape(-1, 6), after.reshape(-1, 6)
     if build is closed:
@@ -374,7 +374,7 @@ def test_the_plan_says_where_a_block_cannot_be_isometric(build, options, reason)
     report = plan(model, mirrored=True, branches="isometry", **options)
     reasons = [change.note.rpartition("no isometric block: ")[2] for change in report]
     assert any(reason in found for found in reasons), reasons
-    assert not any("an isometric block" in change.note for change in report)
+    assert not any("of an isometric block" in change.note for change in report)
 
 
 def test_full_taps_are_no_isometric_blocks():
@@ -382,7 +382,10 @@ def test_full_taps_are_no_isometric_blocks():
     y = layers.Conv2D(12, 3, padding="same", activation="relu")(inputs)
     y = inputs + layers.Conv2D(6, 3, padding="same")(y)
     model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(y)))
-    for taps, note in {"all": '`taps="center"` would not', "center": "closes an"}.items():
+    for taps, note in {
+        "all": '`taps="center"` would not',
+        "center": "the last kernel of an",
+    }.items():
         assert (
             note
             in plan(model, mirrored=True, branches="isometry", taps=taps)[
