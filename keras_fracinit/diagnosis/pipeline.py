@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_fracinit.diagnosis.cure import Cure
+from keras_fracinit.diagnosis.mirrored import halves_by_layer, mirrored_of
 from keras_fracinit.diagnosis.random_walk import Walk, kernels_in, laws_by_layer, walks_of
 from keras_fracinit.diagnosis.report import Diagnosis, LayerDiagnosis
 from keras_fracinit.diagnosis.verdicts import sigmas_for, verdicts_of
@@ -49,6 +51,15 @@ def diagnose(
     enlarges them: a network that runs away from a point that repels does what theory expects, and
     still leaves its band. No size is predicted behind a smooth activation.
 
+    A mirrored model (`reinitialize(model, mirrored=True)`) is known by the values of its kernels.
+    It is judged by the differences of its pairs of units, in which it is linear: their size has the
+    law of a linear layer of half the width, and no spread where the block is orthogonal and does
+    not contract; inputs collapse if the differences become parallel. The table is that of the
+    outputs themselves.
+
+    Where inputs collapse, the verdict after it names the cures for this model: mirrored weights, or
+    what ends their pairs; and a slope of the leaky ReLU for its depth, or a normalization.
+
     Args:
         model: A built Keras model of any kind, fresh or trained.
         x: Inputs as the model is called with, an array or a structure of arrays, at most 256
@@ -87,14 +98,15 @@ def diagnose(
     check_type("training", training, bool)
     kernels = check_model(model)
     data = probe_data(probe_arrays(x, name="x"), model).x
-    outputs = observe(model, data, training)
     values = [values_of(kernel.site.variable) for kernel in kernels]
-    known = laws_by_layer(kernels, values, training)
+    mirrored = mirrored_of(model, kernels, training)
+    known = laws_by_layer(kernels, values, mirrored, training)
+    outputs = observe(model, data, training, halves_by_layer(kernels, mirrored))
     path = path_to_last(outputs)
     walks = walks_of(path, known)
     expected = _expectations(walks)
     layers = tuple(_layer(o, known, several, expected.get(id(o))) for o in outputs)
-    against, remarks = verdicts_of(outputs, path, walks, known)
+    against, remarks = verdicts_of(outputs, path, walks, known, Cure(model, kernels, known))
     return Diagnosis(layers, (*against, *remarks), not against)
 
 
@@ -108,18 +120,19 @@ class _Expected(NamedTuple):
 def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
     """Computes prediction and band at the start and behind each step, shifted by earlier pooling.
 
-    The keys are ids of outputs, because a layer may be called more than once.
+    They are those of the outputs, for which the sizes of differences of pairs are shifted too. The
+    keys are ids of outputs, because a layer may be called more than once.
     """
     sigmas, found = sigmas_for(walks), {}
     for place, walk in enumerate(walks, start=1):
         mean = walk.sizes[0]
-        found[id(walk.start)] = _Expected(place, *[_exp(mean)] * 3)
+        found[id(walk.start)] = _Expected(place, *[_exp(walk.start.signal.log_size)] * 3)
         rows = zip(walk.steps, walk.sizes[1:], walk.centres, walk.band(sigmas), strict=True)
         for step, size, centre, (low, high) in rows:
             mean += step.mean
-            pooled = step.last.signal.log_size - size
+            shift = step.last.signal.log_size - size
             ends = (mean, centre + low, centre + high)
-            found[id(step.last)] = _Expected(place, *(_exp(end + pooled) for end in ends))
+            found[id(step.last)] = _Expected(place, *(_exp(end + shift) for end in ends))
     return found
 
 
@@ -141,8 +154,9 @@ def _layer(
             "alpha": getattr(site.initializer, "alpha", None) or 2.0,
         }
         if item.law is not None:
-            order, censored = effective_order_or_nan(item.scale, site.width, item.gain)
-            facts |= {"law": str(item.law), "effective_order": order, "order_censored": censored}
+            order, censored = effective_order_or_nan(item.scale, item.width, item.gain)
+            facts |= {"law": str(item.activation), "effective_order": order}
+            facts["order_censored"] = censored
     return LayerDiagnosis(
         path=output.path,
         depth=output.depth,

@@ -20,6 +20,9 @@ positions the size is that of a sample as a whole, and by Jensen the mean of a s
 mean for one position and its negative. Zeros that pad a convolution replace inputs, at most in the
 share that they have of all inputs if the signal is spread evenly. How much pooling changes the size
 depends on the signal, so the steps of pooling are left out.
+
+In a mirrored model (see `mirrored`) the network is linear in the differences of pairs of units: the
+walk is that of their size, with the laws of pairs.
 """
 
 from __future__ import annotations
@@ -30,18 +33,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from keras_fracinit.diagnosis.mirrored import PLAIN_KERNEL, Mirrored
 from keras_fracinit.graph.call_graph import MIXED, is_container
 from keras_fracinit.graph.downstream import Downstream
 from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import ATTENTION, Effect, effect_of, row_of
 from keras_fracinit.laws.base import Law
+from keras_fracinit.laws.homogeneous import Linear
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.forward_pass import Output
 from keras_fracinit.models.recorder import LOOPS
 from keras_fracinit.models.weight_statistics import Values
 from keras_fracinit.propagation import moments
-from keras_fracinit.propagation.stack import propagate
 
 _POOLS = (Effect.AVERAGES, Effect.PICKS)
 
@@ -51,19 +55,39 @@ class KernelLaws(NamedTuple):
 
     Attributes:
         kernel: The kernel.
-        law: The law of the activation of its output; None if theory does not follow.
+        activation: The law of the activation of its output; None if theory does not follow.
+        law: The law of its output: that of the activation, or of the differences of pairs.
         scale: The law that its scale is chosen for.
         values: The statistics of its weights.
+        mirrored: How it takes part in a mirrored model.
     """
 
     kernel: Kernel
+    activation: Law | None
     law: Law | None
     scale: Law | None
     values: Values
+    mirrored: Mirrored = PLAIN_KERNEL
+
+    @property
+    def width(self) -> int:
+        """The number of output units, or of their pairs."""
+        return self.kernel.site.width // (2 if self.mirrored.has_paired_outputs else 1)
 
     @property
     def gain(self) -> float:
-        return self.kernel.site.fan_in * self.values.rms**2
+        inputs = self.kernel.site.fan_in / (2 if self.mirrored.sums_over_pairs else 1)
+        return inputs * self.values.rms**2
+
+    @property
+    def at_2(self) -> moments.LogNorm:
+        """The log-norm that the layer adds at the scale of s = 2."""
+        found = moments.log_norm(self.law, 2.0, self.width)
+        if not (longer := self.mirrored.longer_side):
+            return found
+        # An orthogonal block: a Gaussian one without the spread of the norm of its columns.
+        norm = moments.log_norm(Linear(), 2.0, longer)
+        return moments.LogNorm(found.mean - norm.mean, max(found.variance - norm.variance, 0.0))
 
 
 class LayerStep(NamedTuple):
@@ -139,13 +163,24 @@ class Walk:
         return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
 
 
-def laws_by_layer(kernels: Sequence[Kernel], values: Sequence[Values], training: bool) -> Any:
+def laws_by_layer(
+    kernels: Sequence[Kernel],
+    values: Sequence[Values],
+    mirrored: Sequence[Mirrored],
+    training: bool,
+) -> dict[int, list[KernelLaws]]:
     """Maps the id of each layer to its kernels with their laws, for `walks_of`."""
     known: dict[int, list[KernelLaws]] = {}
-    for kernel, found in zip(kernels, values, strict=True):
+    for kernel, found, facts in zip(kernels, values, mirrored, strict=True):
         downstream = kernel.downstream if kernel.normal else Downstream()
-        laws = downstream.output_law(training), downstream.scale_law(training)
-        known.setdefault(id(kernel.site.layer), []).append(KernelLaws(kernel, *laws, found))
+        law = own = downstream.output_law(training)
+        scale = downstream.scale_law(training)
+        if facts.form.pairs is not None:
+            law = scale = facts.law(own)
+            if point_mass_of(law) is not None:  # differences have the size of data
+                scale = Linear()
+        items = known.setdefault(id(kernel.site.layer), [])
+        items.append(KernelLaws(kernel, own, law, scale, found, facts))
     return known
 
 
@@ -161,13 +196,21 @@ def walks_of(path: Sequence[Output], known: dict[int, list[KernelLaws]]) -> list
     firsts: list[int] = []  # the places on the path where steps begin
     for place, output in enumerate([*path, None]):
         kernels = kernels_in(output.layer, known) if output else []
-        if output is None or _is_end(output.layer, kernels):
+        if output is None or _is_end(output.layer, kernels) or _loses_pairs(path, place, kernels):
             if firsts:
                 walks.append(_walk(path, known, firsts, place))
             firsts = []
         elif kernels and place > 0:
             firsts.append(place)
     return walks
+
+
+def _loses_pairs(path: Sequence[Output], place: int, kernels: list[KernelLaws]) -> bool:
+    """Whether pairs come to this place, or should, and it is not known where they lie."""
+    before = place > 0 and path[place - 1].difference is not None
+    if kernels:
+        return kernels[0].mirrored.takes_pairs and not before
+    return before and path[place].difference is None
 
 
 def _is_end(layer: Any, kernels: list[KernelLaws]) -> bool:
@@ -182,15 +225,15 @@ def _is_end(layer: Any, kernels: list[KernelLaws]) -> bool:
 
 def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Walk:
     start, lasts = firsts[0] - 1, [*(first - 1 for first in firsts[1:]), end - 1]
-    sizes, pooled = [path[start].signal.log_size], 0.0
+    sizes, pooled = [path[start].kept.log_size], 0.0
     steps = []
     for first, last in zip(firsts, lasts, strict=True):
         steps.append(_step(kernels_in(path[first].layer, known), path[first], path[last]))
         pooled *= steps[-1].share
         for before, output in itertools.pairwise(path[first - 1 : last + 1]):
             if effect_of(output.layer) in _POOLS:
-                pooled += output.signal.log_size - before.signal.log_size
-        sizes.append(path[last].signal.log_size - pooled)
+                pooled += output.kept.log_size - before.kept.log_size
+        sizes.append(path[last].kept.log_size - pooled)
     return Walk(path[start], tuple(steps), tuple(sizes))
 
 
@@ -198,14 +241,14 @@ def _step(kernels: list[KernelLaws], first: Output, last: Output) -> LayerStep:
     mean = variance = low = high = 0.0
     share, point = 1.0, None
     for item in kernels:
-        site, law = item.kernel.site, item.law
-        he = moments.log_norm(law, 2.0, site.width)
+        site, law, he = item.kernel.site, item.law, item.at_2
         left = 1.0
         if (smooth := point_mass_of(law)) is not None:
             left, point = min(abs(smooth.length_slope), 1.0), (_level(item.scale), _level(law))
         variance = left**2 * variance + he.variance
-        low = left * (low + _edges(site, first.signal.shape)) + he.mean
+        low = left * (low + _edges(site, first.signal.shape)) + he.mean - item.mirrored.rounding
         high = left * high - (he.mean if len(first.signal.shape) > 2 else 0.0)
+        high += item.mirrored.rounding
         mean += math.nan if smooth else _mean(item)
         share *= left
     return LayerStep(first, last, mean, variance, low, high, share, point)
@@ -219,9 +262,9 @@ def _level(law: Any) -> float:
 def _mean(item: KernelLaws) -> float:
     """Computes the expected step for the weights as they are, in nats."""
     gain = item.gain
-    if not (math.isfinite(gain) and gain > 0.0):
+    if item.law is None or not (math.isfinite(gain) and gain > 0.0):
         return math.nan
-    return propagate([item.kernel.site.width], item.law, gain=gain).mean
+    return item.at_2.mean + 0.5 * math.log(gain * item.law.mean)
 
 
 def _edges(site: KernelSite, shape: tuple[int, ...]) -> float:

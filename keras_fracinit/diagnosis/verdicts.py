@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any
 
+from keras_fracinit.diagnosis.cure import Cure
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.graph.downstream import NORMALIZED
 from keras_fracinit.graph.operations import Effect, effect_of
@@ -36,7 +37,11 @@ def sigmas_for(walks: Sequence[Walk]) -> float:
 
 
 def verdicts_of(
-    outputs: Sequence[Output], path: Sequence[Output], walks: Sequence[Walk], known: Any
+    outputs: Sequence[Output],
+    path: Sequence[Output],
+    walks: Sequence[Walk],
+    known: Any,
+    cure: Cure,
 ) -> tuple[list[str], list[str]]:
     """Collects the verdicts against the network, the gravest first, and other remarks."""
     signals = _signals(path, known)
@@ -44,7 +49,7 @@ def verdicts_of(
         *_not_finite(outputs, known),
         *_dead(signals),
         *_strays(walks),
-        *_parallel(signals),
+        *_parallel(signals, cure),
     ]
     remarks = [*_averaged(signals), *_resets(outputs), *_unjudged(outputs, known)]
     if not against:
@@ -113,28 +118,29 @@ def _pace(walk: Walk, sigmas: float, where: str) -> str:
     )
 
 
-def _parallel(signals: Sequence[Output]) -> Iterator[str]:
+def _parallel(signals: Sequence[Output], cure: Cure) -> Iterator[str]:
     start = _start_of_collapse(signals)
     if start == len(signals) or effect_of(signals[start].layer) is Effect.AVERAGES:
         return
     if signals[start].depth == 0:
-        yield f"inputs are parallel: cosine {signals[start].signal.cosine:.3g} before any kernel"
+        yield f"inputs are parallel: cosine {signals[start].kept.cosine:.3g} before any kernel"
     else:
-        cosine = signals[-1].signal.cosine
+        cosine = signals[-1].kept.cosine
         yield f"inputs collapse: cosine {cosine:.3g} from {_at(signals[start])} on, {_NO_CURE}"
+        yield cure.text(signals)
 
 
 def _averaged(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
     if start < len(signals) and effect_of(signals[start].layer) is Effect.AVERAGES:
-        cosine = signals[start].signal.cosine
+        cosine = signals[start].kept.cosine
         yield f"{_at(signals[start])} averages, and makes the inputs alike: cosine {cosine:.3g}"
 
 
 def _start_of_collapse(signals: Sequence[Output]) -> int:
     """Finds the first place from which on all are parallel; the length if the last is not."""
     start = len(signals)
-    while start and signals[start - 1].signal.cosine >= COLLAPSED:
+    while start and signals[start - 1].kept.cosine >= COLLAPSED:
         start -= 1
     return start
 

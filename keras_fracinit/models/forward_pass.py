@@ -5,11 +5,14 @@ position (see `estimators`), and three statistics of whole samples, over all pos
 their size, which of them are zero, and the angles between them. A convolution brings the sizes of
 neighbouring positions closer together, but except at its edges it keeps the mean square over all
 positions; so the change of scale from layer to layer is read from whole samples.
+
+Where the units of an output come in pairs (see `initializers.pairs`) the same statistics are also
+kept of the differences of the pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -49,6 +52,20 @@ class OutputStats(NamedTuple):
         return int(np.sum(~np.isfinite(self.norms)))
 
 
+class Halves(NamedTuple):
+    """Where the pairs of an output lie.
+
+    Attributes:
+        size: How many first units of pairs stand in a row, followed by their partners.
+        axis: The axis of the pairs: 1 for channels first, else -1.
+        factor: By which the differences are multiplied.
+    """
+
+    size: int
+    axis: int
+    factor: float
+
+
 class Output(NamedTuple):
     """The output of one call of a layer.
 
@@ -58,6 +75,7 @@ class Output(NamedTuple):
         depth: The number of layers with a kernel up to here.
         signal: The statistics of the output.
         parent: The index of the output that it was computed from: of several the latest.
+        difference: The statistics of the differences of its pairs; None if it has none.
     """
 
     layer: Any
@@ -65,14 +83,40 @@ class Output(NamedTuple):
     depth: int
     signal: OutputStats
     parent: int
+    difference: OutputStats | None = None
+
+    @property
+    def kept(self) -> OutputStats:
+        """The statistics of the signal that a network keeps: the differences where it has pairs."""
+        return self.signal if self.difference is None else self.difference
 
 
-def observe(model: Any, x: Any, training: bool) -> list[Output]:
+# Where the pairs of a layer's output lie, given where those of its input did.
+HalvesOf = Callable[[Any, Halves | None], Halves | None]
+
+
+def observe(
+    model: Any, x: Any, training: bool, halves_of: HalvesOf = lambda layer, before: None
+) -> list[Output]:
     """Calls the model once and leaves its state, and that of its random layers, as they are.
 
     The outputs come in the order of the calls. The first is the input, if that is one signal.
     """
-    recorder = Recorder(lambda quantity, _: quantity == "activations", signal_of)
+    found: list[tuple[Halves | None, OutputStats | None]] = []
+
+    def reduce(tensor: Any) -> OutputStats:
+        i = len(found)
+        parent = max(recorder.sources[i], default=i - 1)
+        halves = halves_of(recorder.layers[i], found[parent][0] if parent >= 0 else None)
+        array = _on_host(tensor)
+        differences = None if halves is None else _differences(array, halves)
+        if differences is None:
+            found.append((None, None))
+        else:
+            found.append((halves, _statistics(differences)))
+        return _statistics(array)
+
+    recorder = Recorder(lambda quantity, _: quantity == "activations", reduce)
     tensors, outputs = keras.tree.map_structure(ops.convert_to_tensor, x), []
     if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1:
         recorder.know_input(tensors)
@@ -83,7 +127,8 @@ def observe(model: Any, x: Any, training: bool) -> list[Output]:
     for i, (_, path, depth) in enumerate(recorder.rows):
         # The output of an operation, such as a sum, is taken to come from the call before it.
         parent = max(recorder.sources[i], default=i - 1) + before
-        outputs.append(Output(recorder.layers[i], path, depth or 0, recorder.reduced[i], parent))
+        layer, signal, difference = recorder.layers[i], recorder.reduced[i], found[i][1]
+        outputs.append(Output(layer, path, depth or 0, signal, parent, difference))
     return outputs
 
 
@@ -98,7 +143,27 @@ def path_to_last(outputs: Sequence[Output]) -> list[Output]:
 
 def signal_of(tensor: Any) -> OutputStats:
     """Reduces an output on the host: a backend would compile each step for each shape."""
-    array = np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+    return _statistics(_on_host(tensor))
+
+
+def _on_host(tensor: Any) -> npt.NDArray[np.float32]:
+    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+
+
+def _differences(array: npt.NDArray[np.float32], halves: Halves) -> npt.NDArray[np.float32] | None:
+    """The differences of the pairs, with the units last; None if they lie in other places."""
+    if array.ndim > 2:
+        array = np.moveaxis(array, halves.axis, -1)
+    elif halves.axis != -1 and array.shape[-1] != 2 * halves.size:
+        return None  # flattened with the channels first
+    if array.shape[-1] % (2 * halves.size):
+        return None
+    pairs = array.reshape(*array.shape[:-1], -1, 2, halves.size)
+    differences = halves.factor * (pairs[..., 0, :] - pairs[..., 1, :])
+    return differences.reshape(*array.shape[:-1], -1)
+
+
+def _statistics(array: npt.NDArray[np.float32]) -> OutputStats:
     norms = np.asarray(scaled_norms(array, "norm", np), dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         sizes = np.sqrt(np.mean(norms * norms, axis=0))
