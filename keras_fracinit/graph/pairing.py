@@ -42,6 +42,7 @@ from keras_fracinit.graph.paired_signals import (
 from keras_fracinit.initializers.pairs import Pairs, Runs
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Linear, ReLU
+from keras_fracinit.laws.smooth import point_mass_of
 
 layers = keras.layers
 
@@ -283,8 +284,13 @@ class _Finder:
 
     def drop(self, call: Call, signals: list[Signal | None]) -> Signal | None:
         (signal,) = signals
-        if self.training and call.op.rate and signal is not None and signal.antisymmetric:
+        if signal is None or not (self.training and call.op.rate):
+            return signal
+        if signal.antisymmetric:
             raise End("dropout before the activation ends the pairs in training mode", signals)
+        if any(point_mass_of(law) for i in signal.makers for law in self.uses[i].laws):
+            # The mask takes the even part out of balance, too.
+            raise End("dropout behind a smooth activation ends the pairs in training mode", signals)
         return signal
 
     def add(self, call: Call, signals: list[Signal | None]) -> Signal | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cases import WEIGHTS, numpy
+from cases import WEIGHTS, exact, mirrored, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import laws
@@ -27,32 +27,6 @@ if BACKEND != "jax":  # which has no float64 unless asked for
     DTYPES.append("float64")
 TAPS = {"pairs": "both", "taps": "center"}
 RUNS = {"pairs": {"form": "both", "runs": [[1, 1], [2, 2]]}}  # of 10 inputs
-
-
-def exact(tensor):
-    """The values of a tensor of any dtype, as float64."""
-    values = np.asarray(keras.ops.convert_to_numpy(tensor))
-    return values.astype("float64")
-
-
-def on_axis(block, axis, runs=None):
-    """Doubles an axis of a block by the definition: the partner of each unit, one by one."""
-    block = np.moveaxis(block, axis, 0)
-    kernel, row, position = np.empty((2 * len(block), *block.shape[1:])), 0, 0
-    for size, count in runs or [(len(block), 1)]:
-        for _ in range(count):
-            for i in range(size):
-                kernel[position + i] = block[row + i]
-                kernel[position + size + i] = -block[row + i]
-            row, position = row + size, position + 2 * size
-    assert row == len(block)
-    return np.moveaxis(kernel, 0, axis)
-
-
-def mirrored(block, form, input_axis, output_axis, runs=None):
-    if form != "inputs":
-        block = on_axis(block, output_axis)
-    return block if form == "outputs" else on_axis(block, input_axis, runs)
 
 
 def unpaired(form, distribution, **options):

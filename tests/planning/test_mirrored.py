@@ -1,0 +1,455 @@
+"""Mirrored models: what they keep, what is reset, what the plan says, and what training does."""
+
+import itertools
+import re
+
+import keras
+import numpy as np
+import pytest
+from architectures import array, equal, mlp, normal, weights
+from cases import WEIGHTS, exact, mirrored
+from mirrorable import NETWORKS, behind, conv, dense, image_mean, stack
+
+from keras_fracinit.graph.kernel_table import sites_of
+from keras_fracinit.initializers.pairs import pair_law_of
+from keras_fracinit.laws import Dropout, LeakyReLU, Linear, ReLU
+from keras_fracinit.planning import plan, reinitialize, steps
+from keras_fracinit.propagation.moments import gain
+
+layers = keras.layers
+PAIRED = [network for network in NETWORKS if any(form.split(":")[0] for form in network.forms)]
+UNPAIRED = [network for network in NETWORKS if network not in PAIRED]
+_QUICK = ["average", "separable", "autoencoder", "concatenated", "rms-behind", "group"]
+_QUICK += ["shared", "transformer", "operations", "channels-first", "tanh-inside"]
+
+
+def trained(model):
+    """The model with every parameter somewhere else, as training would leave it."""
+    rng = np.random.default_rng(3)
+    for variable in model.weights:
+        if keras.backend.is_float_dtype(variable.dtype):
+            variable.assign(rng.uniform(0.2, 0.8, variable.shape))
+    return model
+
+
+def kernels(changes):
+    return [c for c in changes if c.kind not in ("bias", "normalization", "slope")]
+
+
+def variables(model):
+    return {variable.path: variable for variable in model.weights}
+
+
+def assert_keeps_sums(function, x, kept="sums"):
+    """f(-x) = -f(x) and, where nothing divides by the size of a sample, f(x + y) = f(x) + f(y)."""
+    y = function(x)
+    size = np.abs(y).max()
+    assert size > 1e-3
+    np.testing.assert_allclose(function(-x), -y, atol=1e-5 * size)
+    if kept == "sums":
+        both = function(x + 0.5 * x[::-1])
+        np.testing.assert_allclose(both, y + 0.5 * y[::-1], atol=2e-5 * np.abs(both).max())
+
+
+def called(model):
+    return lambda x: exact(model(x, training=False))
+
+
+# What a mirrored model keeps, whatever the model was before.
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(n, id=n.name, marks=() if n.name in _QUICK else pytest.mark.slow)
+        for n in PAIRED
+    ],
+)
+def test_a_model_that_was_trained_is_linear_again(network):
+    """What is planned is done: kernels in their forms, and all between them alike in the halves."""
+    model = trained(network.build())
+    before = weights(model)
+    planned = plan(model, mirrored=True)
+    dry = reinitialize(model, seed=0, mirrored=True, dry_run=True)
+    assert equal(weights(model), before)
+    report = reinitialize(model, seed=0, mirrored=True)
+    assert repr(planned.changes) == repr(dry.changes) == repr(report.changes)
+    found = variables(model)
+    sites = {s.variable.path: s for x in model._flatten_layers() for s in sites_of(x)}
+    for change, written in zip(kernels(report), network.forms, strict=True):
+        (form, *runs), _, reason = runs_in(written)
+        assert change.pairs == form
+        assert form == "repeated" or reason in change.note + change.skipped
+        kernel, axes = exact(found[change.path]), sites[change.path].axes
+        if form == "repeated":
+            first, second = np.split(kernel, 2, axis=-2)
+            np.testing.assert_array_equal(first, second)
+        elif form:
+            inputs, outputs = (-2, -1) if axes[0] is None else (axes[0][-1], axes[1][-1])
+            assert_mirrored(kernel, form, inputs, outputs, runs)
+    for change in report:
+        if change.kind in ("bias", "normalization", "slope"):
+            assert set(array(found[change.path]).ravel()) == {np.float32(change.stddev)}
+    if network.kept:
+        assert_keeps_sums(called(model), normal(4, *network.shape), network.kept)
+
+
+def runs_in(written):
+    """The form of a row of the table with its runs, and the reason."""
+    form, colon, reason = written.partition(":")
+    name, *numbers = form.replace("(", "").replace(")", "").replace(",", "").split(" ")
+    sizes = map(int, numbers)
+    return [name, *zip(sizes, sizes, strict=True)], colon, reason.strip()
+
+
+def assert_mirrored(kernel, form, input_axis, output_axis, runs):
+    block = kernel
+    if form != "inputs":
+        block = np.split(block, 2, output_axis)[0]
+    if form != "outputs":
+        runs = runs or [(kernel.shape[input_axis] // 2, 1)]
+        rows, position = [], 0
+        for size, count in runs:
+            for _ in range(count):
+                rows += range(position, position + size)
+                position += 2 * size
+        block = np.take(block, rows, input_axis)
+    axes = (input_axis % kernel.ndim, output_axis % kernel.ndim)
+    np.testing.assert_array_equal(kernel, mirrored(block, form, *axes, runs))
+    assert np.abs(block).max() > 0
+
+
+def deep(activation, head=8):
+    """Its head has as many units as there are differences, so orthogonal blocks lose nothing."""
+    return stack((8,), *[dense(16, activation)] * 20, dense(head))()
+
+
+@pytest.mark.parametrize("activation", ["relu", "silu", "leaky_relu"])
+def test_orthogonal_blocks_keep_every_size_and_angle(activation):
+    model = trained(deep(activation))
+    x = normal(6, 8)
+    report = reinitialize(model, seed=0, mirrored=True)
+    y = called(model)(x)
+    np.testing.assert_allclose(y @ y.T, x @ x.T, atol=1e-4)
+    assert {change.distribution for change in kernels(report)} == {"orthogonal"}
+    assert [change.pairs for change in kernels(report)] == ["outputs", *["both"] * 19, "inputs"]
+
+
+def test_center_taps_keep_every_position():
+    """Channels come in fours, and one tap leaves each position to itself."""
+    model = stack((5, 4, 4), *[conv(8, 3, activation="gelu")] * 10, conv(4, 3, activation=None))()
+    report = reinitialize(model, seed=0, mirrored=True, taps="center")
+    x = normal(2, 5, 4, 4)
+    y = called(model)(x)
+    np.testing.assert_allclose((y**2).sum(-1), (x**2).sum(-1), rtol=1e-4)
+    assert not any("full taps" in change.note for change in report)
+    for change in kernels(report):
+        kernel = exact(variables(model)[change.path])
+        assert np.count_nonzero(np.abs(kernel).sum((2, 3))) == 1
+    reinitialize(model, seed=0, mirrored=True)
+    mixed = (called(model)(x) ** 2).sum(-1)
+    assert np.abs(mixed / (x**2).sum(-1) - 1).max() > 0.1
+
+
+PLACE = "full taps: no tap of this layer has the place of its output"
+FEW = "full taps: one tap of so few channels would make all positions alike"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (conv(8), ""),
+        (conv(8, 5), ""),
+        (conv(8, 3, dilation_rate=2), ""),
+        (conv(8, (3, 1)), ""),
+        (conv(8, 1), None),
+        (conv(8, 3, padding="valid"), PLACE),
+        (conv(8, 2), PLACE),
+        (conv(8, 3, 2), PLACE),
+        (conv(12), FEW),
+        (lambda: layers.Conv2DTranspose(8, 3, padding="same", activation="relu"), PLACE),
+    ],
+)
+def test_center_taps_are_taken_where_the_layer_has_one(make, why):
+    model = stack((8, 8, 3), conv(8), make, image_mean, dense(2))()
+    changes = kernels(reinitialize(model, seed=0, mirrored=True, taps="center"))
+    assert FEW in changes[0].note  # three channels into four differences
+    assert "full taps" not in changes[-1].note  # of a dense layer
+    kernel = exact(variables(model)[changes[1].path])
+    taken = np.count_nonzero(np.abs(kernel).sum((2, 3))) == 1
+    assert taken == (why in ("", None))
+    assert (why or "") in changes[1].note
+    assert bool(why) == ("full taps" in changes[1].note)
+
+
+def test_a_causal_convolution_keeps_its_last_tap():
+    causal = [lambda: layers.Conv1D(8, 3, padding="causal", activation="relu", dilation_rate=2)] * 2
+    model = stack((9, 4), *causal, layers.GlobalAveragePooling1D, dense(4))()
+    reinitialize(model, seed=0, mirrored=True, taps="center")
+    for layer in model.layers[:2]:
+        assert list(np.flatnonzero(np.abs(array(layer.kernel)).sum((1, 2)))) == [2]
+
+
+def test_the_scale_is_that_of_the_block():
+    model = mlp(8)
+    for s, mode in itertools.product((0.5, 2.0), ("untruncated_normal", "uniform")):
+        changes = kernels(plan(model, s=s, mirrored=True, distribution=mode))
+        for change, (m, width, law) in zip(
+            changes,
+            [(6, 4, Linear()), (4, 4, Linear()), (4, 4, Linear()), (4, 2, Linear())],
+            strict=True,
+        ):
+            assert change.gain == pytest.approx(gain(law, s, width), rel=1e-12)
+            assert change.stddev == pytest.approx((change.gain / m) ** 0.5, rel=1e-12)
+            assert change.s == s
+
+
+def test_dropout_enters_the_law_of_the_pair_where_asked():
+    dropped = [dense(8, "relu"), lambda: layers.Dropout(0.2)]
+    leaky = [lambda: layers.Dense(8, layers.LeakyReLU(negative_slope=0.3)), dropped[1]]
+    model = stack((6,), *dropped, *leaky, dense(3))()
+    options = {"mirrored": True, "distribution": "untruncated_normal"}
+    for s in (0.5, 1.0):
+        found = [c.gain for c in kernels(plan(model, s=s, dropout=True, **options))]
+        laws = [Dropout(ReLU(), 0.2), Dropout(LeakyReLU(0.3), 0.2)]
+        assert found[:2] == [gain(pair_law_of(law, "both"), s, 4) for law in laws]
+        without = [c.gain for c in kernels(plan(model, s=s, **options))]
+        assert without[0] == gain(Linear(), s, 4)
+
+
+def test_dropout_behind_a_smooth_activation_ends_pairs_in_training_mode():
+    model = stack((6,), dense(8, "gelu"), lambda: layers.Dropout(0.2), dense(8, "relu"), dense(2))()
+    assert [c.pairs for c in kernels(plan(model, mirrored=True))] == ["outputs", "both", "inputs"]
+    changes = kernels(plan(model, mirrored=True, dropout=True))
+    assert [change.pairs for change in changes] == ["", "outputs", "inputs"]
+    assert "dropout behind a smooth activation ends the pairs in training mode" in changes[0].note
+
+
+# The options.
+
+
+@pytest.mark.parametrize("distribution", WEIGHTS)
+def test_every_distribution_makes_mirrored_models(distribution):
+    options = {"distribution": distribution, **WEIGHTS[distribution]}
+    model = trained(mlp(8))
+    report = reinitialize(model, s=1.0, seed=1, mirrored=True, **options)
+    assert {(c.distribution, c.alpha) for c in kernels(report)} == {
+        (distribution, options.get("alpha"))
+    }
+    assert_keeps_sums(called(model), normal(4, 6))
+
+
+@pytest.mark.parametrize("biases", [None, "zero", "keep"])
+def test_biases_of_mirrored_kernels_are_zeroed_unless_they_are_to_stay(biases):
+    model = trained(stack((6,), dense(8, "relu"), dense(8, "tanh"), dense(3))())
+    options = {} if biases is None else {"biases": biases}
+    report = reinitialize(model, seed=0, mirrored=True, **options)
+    zero = [not array(layer.bias).any() for layer in model.layers]
+    listed = [change.path.split("/")[-2] for change in report if change.kind == "bias"]
+    # Behind tanh, the last kernel has no pairs: its bias stays unless asked for.
+    expected = {None: [True, True, False], "zero": [True] * 3, "keep": [False] * 3}[biases]
+    assert zero == expected
+    assert listed == [x.name for x, z in zip(model.layers, expected, strict=True) if z]
+    notes = ["its bias is kept, which breaks the pairs" in c.note for c in kernels(report)]
+    assert notes == ([True, True, False] if biases == "keep" else [False] * 3)
+
+
+def test_normalizations_and_slopes_are_reset_and_listed():
+    model = trained(behind(layers.BatchNormalization, layers.PReLU)())
+    report = reinitialize(model, seed=0, mirrored=True)
+    reset = [c for c in report if c.kind in ("normalization", "slope")]
+    assert len(reset) == 3 * 4 + 3
+    names = {"gamma": 1.0, "beta": 0.0, "moving_mean": 0.0, "moving_variance": 1.0, "alpha": 0.0}
+    for change in reset:
+        assert change.stddev == names[change.path.split("/")[-1]]
+        assert 0.2 < change.stddev_before < 0.8
+        assert change.path in str(report) or len(change.path) > 20
+    again = plan(model, mirrored=True)  # nothing is left to reset
+    assert not [c for c in again if c.kind in ("normalization", "slope")]
+
+
+def test_frozen_parameters_that_tell_the_halves_apart_are_refused():
+    model = trained(behind(layers.BatchNormalization, layers.ReLU)())
+    model.layers[1].trainable = False
+    before = weights(model)
+    with pytest.raises(ValueError, match=r"treat both halves alike.*is frozen.*include_frozen"):
+        reinitialize(model, mirrored=True)
+    assert equal(weights(model), before)
+    reinitialize(model, mirrored=True, include_frozen=True)
+    assert_keeps_sums(called(model), normal(4, 6))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"only": ["hidden_0", "hidden_2", "last"]}, "it is not in `only`"),
+        ({"skip": "hidden_1"}, "it is in `skip`"),
+        ({"s": {"hidden_0": 1.0, "hidden_2": 1.0, "last": 0.5}}, "no pattern of `s` matches"),
+        ({}, "it is frozen"),
+    ],
+)
+def test_a_kernel_that_stays_ends_the_pairs_and_says_why(options, reason):
+    model = mlp(8)
+    model.get_layer("hidden_1").trainable = reason != "it is frozen"
+    before = array(model.get_layer("hidden_1").kernel)
+    changes = kernels(reinitialize(model, seed=0, mirrored=True, **options))
+    assert [change.pairs for change in changes] == ["", "", "outputs", "inputs"]
+    assert changes[1].skipped == reason
+    assert f"hidden_1 takes no pairs: {reason}" in changes[0].note
+    assert np.array_equal(array(model.get_layer("hidden_1").kernel), before)
+    included = kernels(plan(model, mirrored=True, include_frozen=True))
+    assert [change.pairs for change in included] == ["outputs", "both", "both", "inputs"]
+
+
+def test_one_seed_gives_one_model():
+    models = [trained(mlp(8)) for _ in range(4)]
+    for model, seed in zip(models, (0, 0, 1, None), strict=True):
+        reinitialize(model, seed=seed, mirrored=True)
+    values = [weights(model) for model in models]
+    assert equal(values[0], values[1])
+    for one, other in itertools.combinations(values[1:], 2):
+        assert not any(np.array_equal(a, b) for a, b in zip(one, other, strict=True) if a.ndim > 1)
+    keras.utils.set_random_seed(5)
+    first = reinitialize(models[0], mirrored=True)
+    keras.utils.set_random_seed(5)
+    second = reinitialize(models[1], mirrored=True)
+    assert first.seed == second.seed
+    assert equal(weights(models[0]), weights(models[1]))
+
+
+def test_a_plan_prints_the_forms():
+    text = str(plan(mlp(8), mirrored=True))
+    assert "pairs" in text
+    assert all(form in text for form in ("outputs", "both", "inputs"))
+    assert "pairs" not in str(plan(mlp(8)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_half_precision(dtype):
+    model = mlp(8, dtype=dtype)
+    reinitialize(model, seed=0, mirrored=True)
+    for layer, form in zip(model.layers, ("outputs", "both", "both", "inputs"), strict=True):
+        assert_mirrored(exact(layer.kernel), form, 0, 1, None)
+
+
+# Optimizers, errors and training.
+
+X, Y = normal(32, 6), normal(32, 3, seed=1)
+
+
+def fitted(model, optimizer="adam"):
+    model.compile(optimizer, "mse", jit_compile=False)
+    model.train_on_batch(X, Y)
+    return model
+
+
+def three(*between):
+    return behind(lambda: layers.Activation("relu"), *between)()
+
+
+def test_the_optimizer_forgets_what_is_drawn_or_reset():
+    model = fitted(three(layers.LayerNormalization), keras.optimizers.SGD(0.1, momentum=0.9))
+    moments = [v for v in model.optimizer.variables if v.path.endswith("momentum")]
+    assert all(array(moment).any() for moment in moments)
+    report = reinitialize(model, seed=0, mirrored=True)
+    reset = [change for change in report if not change.skipped]
+    assert {change.kind for change in reset} == {"dense", "bias", "normalization"}
+    assert len(reset) == len(moments) == len(model.trainable_weights)
+    assert report.optimizer == f"{len(moments)} variables of the optimizer start anew"
+    assert not any(array(moment).any() for moment in moments)
+
+
+def test_an_error_leaves_the_model_as_it_was(monkeypatch):
+    model = trained(behind(layers.BatchNormalization, layers.PReLU)())
+    before, calls, draw = weights(model), [], steps.sample_kernel
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise RuntimeError("out of memory")
+        return draw(*arguments)
+
+    monkeypatch.setattr(steps, "sample_kernel", failing)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        reinitialize(model, seed=0, mirrored=True)
+    assert equal(weights(model), before)
+
+
+def step(model, x, y):
+    model.compile(keras.optimizers.SGD(0.05), "mse", jit_compile=False)
+    model.train_on_batch(x, y)
+
+
+def halves_differ(kernel):
+    p, q = np.split(exact(kernel), 2, axis=1)
+    return np.abs(p + q).max() / np.abs(p).max()
+
+
+def test_one_step_of_training_takes_the_halves_apart():
+    model = three()
+    reinitialize(model, seed=0, mirrored=True)
+    assert halves_differ(model.layers[2].kernel) == 0.0
+    step(model, X, Y)
+    assert halves_differ(model.layers[2].kernel) > 1e-3
+    y = called(model)(X)
+    assert np.abs(called(model)(-X) + y).max() > 1e-3 * np.abs(y).max()
+
+
+def test_targets_that_are_negated_with_the_inputs_keep_the_network_odd():
+    model = three()
+    reinitialize(model, seed=0, mirrored=True)
+    x, y = np.concatenate([X, -X]), np.concatenate([Y, -Y])
+    before = called(model)(X)
+    for _ in range(5):
+        step(model, x, y)
+    after = called(model)(X)
+    assert np.abs(after - before).max() > 1e-2  # it has learned
+    np.testing.assert_allclose(called(model)(-X), -after, atol=1e-5 * np.abs(after).max())
+
+
+# Bad input.
+
+
+def test_a_model_in_which_nothing_can_be_mirrored_is_refused_with_every_reason():
+    model = stack((6,), dense(8, "tanh"), dense(7, "relu"), lambda: layers.Dense(3, name="out"))()
+    before = weights(model)
+    names = [layer.name for layer in model.layers]
+    message = (
+        rf"`mirrored=True` needs a model with kernels that can be mirrored.*{names[0]}/kernel: "
+        rf"tanh has no linear odd part.*{names[1]}/kernel: 7 units: an odd width has no pairs.*"
+        r"out/kernel: 3 units"
+    )
+    for act in (plan, reinitialize):
+        with pytest.raises(ValueError, match=message):
+            act(model, mirrored=True)
+    assert equal(weights(model), before)
+
+
+@pytest.mark.parametrize("network", UNPAIRED, ids=lambda network: network.name)
+def test_networks_without_any_pairs_are_refused(network):
+    reasons = ".*".join(re.escape(form.removeprefix(": ")) for form in network.forms)
+    with pytest.raises(ValueError, match=reasons):
+        plan(network.build(), mirrored=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"mirrored": 1}, TypeError, "`mirrored`.*1"),
+        ({"mirrored": "both"}, TypeError, "`mirrored`.*'both'"),
+        ({"mirrored": True, "taps": "middle"}, ValueError, "`taps` must be.*'middle'"),
+        ({"mirrored": True, "taps": 1}, (TypeError, ValueError), "`taps`.*1"),
+        ({"taps": "center"}, ValueError, "`taps='center'` must go with `mirrored=True`"),
+        ({"branches": "isometry"}, ValueError, "`branches='isometry'` must go with `mirrored"),
+        ({"mirrored": True, "branches": "none"}, ValueError, "`branches` must be.*'none'"),
+        ({"mirrored": True, "biases": "reset"}, ValueError, "`biases`.*'reset'"),
+        ({"mirrored": True, "distribution": "stable"}, ValueError, "`alpha`"),
+        ({"mirrord": True}, TypeError, "Did you mean 'mirrored'"),
+    ],
+)
+def test_bad_input_is_named(options, error, message):
+    model = mlp(8)
+    before = weights(model)
+    with pytest.raises(error, match=message):
+        reinitialize(model, **options)
+    assert equal(weights(model), before)
