@@ -162,7 +162,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
         seed = random.randint(1, 10**9) if self.seed is None else self.seed
         if self.distribution == "orthogonal":
-            return self._orthogonal(block, dtype, stddev, seed)
+            return self._orthogonal(block, fans, dtype, stddev, seed)
         if self.distribution == "stable":
             return sample_stable(shape, dtype, self.law.exponent, stddev, seed)
         sampler = keras.initializers.VarianceScaling(
@@ -250,8 +250,8 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
     def _stddev(self, gain: float, fans: Fans) -> float:
         return float((gain / getattr(fans, self.mode)) ** (1.0 / self.law.exponent))
 
-    def _orthogonal(self, block: Block, dtype: str, stddev: float, seed: Any) -> Any:
-        shape, fans, rank = block.shape, block.fans, len(block.shape)
+    def _orthogonal(self, block: Block, fans: Fans, dtype: str, stddev: float, seed: Any) -> Any:
+        shape, rank = block.shape, len(block.shape)
         inputs, outputs = split_axes(rank, block.input_axes, block.output_axes)
         order = inputs + outputs
         if rank < 2 or len(order) < rank:
@@ -264,8 +264,10 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         sampler = keras.initializers.Orthogonal(stddev * math.sqrt(fans.longer), seed=seed)
         # No backend has a QR in half precision.
         draw_dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
-        matrix = sampler((fans.fan_in, fans.width), draw_dtype)
-        kernel = keras.ops.reshape(matrix, [shape[axis] for axis in order])
+        kernel = sampler((fans.fan_in, fans.width), draw_dtype)
+        sizes = tuple(shape[axis] for axis in order)
+        if sizes != (fans.fan_in, fans.width):  # to the same shape it takes TensorFlow 0.2 ms
+            kernel = keras.ops.reshape(kernel, sizes)
         if order != tuple(range(rank)):
             kernel = keras.ops.transpose(kernel, [order.index(axis) for axis in range(rank)])
         return kernel if draw_dtype == dtype else keras.ops.cast(kernel, dtype)

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras import ops
 
@@ -170,8 +170,7 @@ def tap_of(taps: str | tuple[int, ...], window: tuple[int, ...]) -> tuple[int, .
     return tap
 
 
-@dataclass(frozen=True)
-class Block:
+class Block(NamedTuple):
     """The block of a kernel that is drawn, and how it fills the kernel.
 
     Attributes:
