@@ -51,6 +51,7 @@ examples: .venv/with-dev
 	$(BIN)/python examples/quickstart.py --short --output output/short
 	$(BIN)/python examples/tune_existing_model.py --trials 3 --directory output/short
 	$(BIN)/python examples/diagnose_model.py --output output/short
+	$(BIN)/python examples/deep_plain_network.py --short --output output/short
 
 benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/initialization.py
