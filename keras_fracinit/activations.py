@@ -1,8 +1,8 @@
-"""Which law a Keras activation follows: one entry for each kind of object a user may hold.
+"""Maps a Keras activation to its law: one entry for each kind of object that may name it.
 
-Importing this module teaches `laws.law_of` the names, functions and layers of Keras. Slopes are
-read from the object, never from a constant here: Keras' own defaults differ (0.2 in the function
-`leaky_relu`, 0.3 in the layer `LeakyReLU`). A function that no table names is evaluated.
+Importing this module registers the names, functions and layers of Keras with `laws.law_of`. Slopes
+are read from the object, never from a constant here: Keras' own defaults differ (0.2 in the
+function `leaky_relu`, 0.3 in the layer `LeakyReLU`). A function that is in no table is evaluated.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def parameters_of(law: Law) -> dict[str, Any]:
 
 @law_of.register
 def _(activation: object) -> Law:
-    """Of a function; of anything else an error that says what there is."""
+    """The law of a function; for any other object an error that lists the alternatives."""
     if not callable(activation) or isinstance(activation, keras.layers.Layer | type):
         raise ValueError(
             "`activation` must be None or 'linear', 'relu', 'leaky_relu', "
@@ -74,7 +74,7 @@ def _(activation: None) -> Law:
 
 
 @law_of.register
-def _(activation: str | dict) -> Law:  # type: ignore[type-arg]  # of a configuration by Keras
+def _(activation: str | dict) -> Law:  # type: ignore[type-arg]  # Keras' configuration
     found = keras.saving.get_registered_object(activation) if isinstance(activation, str) else None
     try:
         found = found or keras.activations.get(activation)
@@ -124,7 +124,7 @@ _of_object = law_of.dispatch(object)
 
 
 def _constant(initializer: Any) -> float:
-    """The one value that an initializer fills a tensor with."""
+    """Finds the one value that an initializer fills a tensor with."""
     if isinstance(initializer, keras.initializers.Zeros):
         return 0.0
     if isinstance(initializer, keras.initializers.Ones):
@@ -140,7 +140,7 @@ def _constant(initializer: Any) -> float:
 
 
 def _name(function: Any) -> str:
-    """What a function is saved as, if that finds it again."""
+    """Finds the name under which Keras saves a function, and checks that it leads back to it."""
     name = str(keras.saving.get_registered_name(function)) if hasattr(function, "__name__") else ""
     found = keras.saving.get_registered_object(name) or getattr(keras.activations, name, None)
     if found is not function:

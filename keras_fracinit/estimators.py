@@ -1,7 +1,7 @@
 """The moments, the log-norm and the tail index of measured signals, each with its standard error.
 
 A signal is an array of samples x positions x units: the last axis holds the units of a layer, the
-first the samples, and what lies between (the pixels of an image, the steps of a sequence) are
+first the samples, and all axes between (the pixels of an image, the steps of a sequence) are
 positions. Everything is a statistic of the scaled norms
 
     r = |A| / sqrt(units)        one for each sample and position (kind "norm"), or
@@ -45,8 +45,8 @@ KINDS = ("norm", "unit")
 _POWERS = {0.5: "sqrt", 2.0: "square"}
 
 
-# What a signal may be divided by: zero stays zero, and infinity infinity. Their reciprocals are
-# normal numbers of float32, because compilers multiply by the reciprocal.
+# The bounds of a divisor of a signal: zero stays zero, and infinity infinity. Their reciprocals
+# are normal numbers of float32, because compilers multiply by the reciprocal.
 _DIVISORS = (1e-37, 1e37)
 
 
@@ -61,7 +61,7 @@ class Estimate(NamedTuple):
 
 
 class LogNormEstimate(NamedTuple):
-    """Of `log r` over the survivors (r > 0), in nats, and the share of `r = 0` beside it."""
+    """Mean and variance of `log r` over the survivors (r > 0), in nats; the share of `r = 0`."""
 
     mean: Estimate
     variance: Estimate
@@ -80,7 +80,7 @@ class TailIndex(NamedTuple):
 def s_scale(samples: npt.ArrayLike, s: float, kind: str | float = "norm") -> Estimate:
     """The s-scale of a signal: `m_s = (mean r^s)^(1/s)`, and `m_0 = exp(mean log r)`.
 
-    It is what an initializer of order s keeps from layer to layer, comparable across widths, layers
+    An initializer of order s keeps it from layer to layer. It is comparable across widths, layers
     and orders: m_2 is the root mean square, and m_s grows with s. At s = 0 the mean is over the
     survivors, `r > 0`.
 
@@ -89,7 +89,7 @@ def s_scale(samples: npt.ArrayLike, s: float, kind: str | float = "norm") -> Est
             unit.
         s: The order of the moment, 0 <= s <= 2.
         kind: "norm" (default) for `r = |A|/sqrt(units)`, "unit" for `r = |A_j|`, or a number alpha
-            in (0, 2) for the l_alpha norm, `r = (mean |A_j|^alpha)^(1/alpha)`: what layers of
+            in (0, 2) for the l_alpha norm, `r = (mean |A_j|^alpha)^(1/alpha)`, which layers of
             alpha-stable weights keep.
 
     Returns:
@@ -107,7 +107,7 @@ def s_scale(samples: npt.ArrayLike, s: float, kind: str | float = "norm") -> Est
     >>> round(s_scale([[3.0, 3.0], [1.0, 1.0]], s=1).value, 6)
     2.0
 
-    Source: theory of `keras_fracinit.gain`, of which it is the measured side.
+    Source: theory of `keras_fracinit.gain`, whose prediction it measures.
     """
     order = check_order(s)
     return _floats(summarize(_norms(samples, kind), (order,))["s_scale", order])
@@ -148,7 +148,7 @@ def tail_index(
     """Hill's estimator of alpha, where `P(r > x) ~ c x^-alpha`.
 
     With `x_1 >= x_2 >= ...` the ordered samples, `1/alpha = (1/k) sum log(x_i/x_(k+1))` over the k
-    largest. A small k is noisy, a large one biased by what is not yet tail: look at several.
+    largest. A small k is noisy, a large one biased by samples outside the tail: look at several.
 
     Args:
         samples: As for `s_scale`.
@@ -215,7 +215,7 @@ def log_slope(depths: npt.ArrayLike, scales: npt.ArrayLike) -> Estimate:
 
 @_silent
 def log_slopes(depths: Any, scales: Any) -> tuple[Any, Any]:
-    """`log_slope` of every column of `(depths, series)`, in one go."""
+    """Computes `log_slope` of every column of `(depths, series)` at once."""
     weights = np.isfinite(scales) & (scales > 0)
     logs = np.log(np.where(weights, scales, 1.0))
     count = weights.sum(axis=0)
@@ -231,7 +231,7 @@ def log_slopes(depths: Any, scales: Any) -> tuple[Any, Any]:
 
 
 def statistics_of(orders: Sequence[float], tail_index: bool) -> list[tuple[str, float | None]]:
-    """The keys of `summarize`, in their order: the columns of a table of statistics."""
+    """Lists the keys of `summarize`, in their order: the columns of a table of statistics."""
     names = ["log_norm_mean", "log_norm_variance", "zeros", "nonfinite"]
     if tail_index:
         names.append("tail_index")
@@ -239,7 +239,7 @@ def statistics_of(orders: Sequence[float], tail_index: bool) -> list[tuple[str, 
 
 
 def check_kind(kind: Any) -> Any:
-    """The norm that statistics are of."""
+    """Checks the kind of norm that statistics are taken of."""
     if isinstance(kind, str) or not isinstance(kind, Real) or isinstance(kind, bool):
         return check_choice("kind", kind, KINDS)
     if not 0.0 < float(kind) < 2.0:
@@ -251,7 +251,7 @@ def check_kind(kind: Any) -> Any:
 
 
 def scaled_norms(signal: Any, kind: Any, xp: Any) -> Any:
-    """The scaled norms r of a signal, `(positions, samples)`.
+    """Computes the scaled norms r of a signal, `(positions, samples)`.
 
     Samples come last because that is the longer axis where there are no positions, and sums over a
     last axis of one element take three times as long (compiled by XLA, on a CPU).
@@ -262,8 +262,8 @@ def scaled_norms(signal: Any, kind: Any, xp: Any) -> Any:
     if signal.shape[-1] == 1:
         norms = magnitudes[..., 0]
     else:
-        # The square of 1e20 is no float32 and that of 1e-23 is zero: a signal that explodes or
-        # vanishes is what this is here to see.
+        # In float32 the square of 1e20 overflows and that of 1e-23 is zero, and signals that
+        # explode or vanish are the very ones to be measured.
         scale = xp.clip(xp.max(magnitudes, axis=-1), *_DIVISORS)
         if isinstance(kind, str):
             norms = scale * xp.sqrt(xp.mean(xp.square(signal / scale[..., None]), axis=-1))
@@ -278,7 +278,7 @@ def scaled_norms(signal: Any, kind: Any, xp: Any) -> Any:
 def summarize(
     norms: Any, orders: Sequence[float], tail_index: bool = False, xp: Any = np
 ) -> dict[tuple[str, float | None], tuple[Any, Any]]:
-    """All statistics of norms `(..., positions, samples)`, as pairs `(value, stderr)`.
+    """Computes all statistics of norms `(..., positions, samples)`, as pairs `(value, stderr)`.
 
     Leading axes are kept: they are layers whose norms have one shape. The precision is that of the
     norms; in float32 that of an s-scale is its rounding over s.
@@ -317,7 +317,7 @@ def summarize(
 
 
 def _mean(values: Any, weights: Any, xp: Any) -> tuple[Any, Any]:
-    """The weighted mean over positions and samples, and its error with samples as clusters.
+    """Computes the weighted mean over positions and samples; its error has samples as clusters.
 
     A ratio of two sums over samples, linearised: `e_i = sum_j w_ij (x_ij - mean)`.
     """
@@ -330,7 +330,7 @@ def _mean(values: Any, weights: Any, xp: Any) -> tuple[Any, Any]:
 
 
 def _hill(samples: Any, k: int, xp: Any) -> tuple[Any, Any]:
-    """Over the last axis. The mean log excess is nan or infinite where there is no tail."""
+    """Computes Hill's estimate over the last axis; nan where there is no tail."""
     if k < 1:
         nothing = xp.sum(samples, axis=-1) * math.nan
         return nothing, nothing

@@ -24,7 +24,7 @@ class RandomizedLeakyReLU(keras.layers.Layer):  # type: ignore[misc]
         lower: The smallest slope, a float, at least 0. Defaults to 1/8.
         upper: The largest slope, a float, at least `lower`. Defaults to 1/3.
         seed: An integer for the layer's own stream of slopes, or None (default) for a fresh one.
-        **kwargs: Of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
+        **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
         inputs: A float tensor of any shape.

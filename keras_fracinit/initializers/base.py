@@ -40,7 +40,7 @@ DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogona
 
 @dataclass(frozen=True)
 class LayerScale:
-    """What an initializer gives a kernel of one shape, and what that does to the signal.
+    """The scale of a kernel of one shape, and the effect of the layer on the signal.
 
     Attributes:
         fan_in: Inputs that one output unit sums over.
@@ -50,7 +50,8 @@ class LayerScale:
             stable weights.
         stddev: The standard deviation of one weight; of a stable one, which has none, its scale.
         ratio: `stddev` over that of `reference`; nan for stable weights.
-        reference: "LeCun" for linear, "He" otherwise: what keeps the variance without dropout.
+        reference: "LeCun" for linear, "He" otherwise: the scale that keeps the variance without
+            dropout.
         log_norm_mean: Mean of the log-norm that the layer adds, in nats, given survival.
         log_norm_std: Its standard deviation, in nats.
         alpha: The tail index of stable weights; 2 for all others.
@@ -58,7 +59,7 @@ class LayerScale:
             than the kernel: gain, stddev and log-norm are those of the block, and the log-norm is
             that of the differences of pairs. None for a plain kernel.
         s_is_active: Whether the order s changes the scale. It does not where the block is
-            orthogonal, does not contract, and what follows is linear in the differences: then the
+            orthogonal, does not contract, and the output is linear in the differences: then the
             norm is kept surely, and with it every moment.
     """
 
@@ -131,7 +132,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         self.law, self.s = moments.checked(weights, s, method)
         input_axes, output_axes = check_axes(input_axes, output_axes)
         super().__init__(
-            scale=1.0 / law.mean,  # what the gain tends to as the width grows
+            scale=1.0 / law.mean,  # the limit of the gain as the width grows
             mode=mode,
             seed=_check_seed(seed),
             input_axes=input_axes,
@@ -200,7 +201,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         gain = self._gain(fans)
         mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
         if self.distribution == "orthogonal":
-            # |W x| is |x| |z_d|/|z_m|: what the norm of an m-vector of normals adds, is taken out.
+            # |W x| is |x| |z_d|/|z_m|: the part of the norm of an m-vector of normals is taken out.
             norm = moments.log_norm(laws.Linear(), self.s, fans.longer, self.method)
             mean, variance = mean - norm.mean, variance - norm.variance
         # Plain kernels are their own block, and the last factor is 1.
@@ -290,7 +291,7 @@ def _check_dtype(dtype: Any) -> str:
 
 
 def check_weights(distribution: Any, alpha: Any) -> None:
-    """What weights are drawn from."""
+    """Checks the distribution of the weights, and its tail index."""
     check_choice("distribution", distribution, DISTRIBUTIONS)
     if (alpha is None) == (distribution == "stable"):
         raise ValueError(
@@ -304,4 +305,4 @@ def check_weights(distribution: Any, alpha: Any) -> None:
 def _check_seed(seed: Any) -> Any:
     if seed is None or isinstance(seed, dict | keras.random.SeedGenerator):
         return seed  # a dict is a SeedGenerator's configuration, read back by Keras
-    return check_integer("seed", seed, 0, 2**32 - 1)  # what every backend accepts
+    return check_integer("seed", seed, 0, 2**32 - 1)  # the range that every backend accepts

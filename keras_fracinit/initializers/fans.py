@@ -1,4 +1,4 @@
-"""The shape of a kernel: what counts as an input of its layer and what as an output unit."""
+"""Fans of a kernel: the inputs, output units and width of its layer, read from its shape."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Fans(NamedTuple):
 
     @property
     def longer(self) -> int:
-        """The longer side of the matrix that a kernel is to one patch."""
+        """The longer side of the matrix that a kernel applies to one patch."""
         return max(self.fan_in, self.width)
 
 
@@ -35,7 +35,7 @@ def fans_of(
     input_axes: Sequence[int] | None = None,
     output_axes: Sequence[int] | None = None,
 ) -> Fans:
-    """The fans of a dense or convolutional kernel, or of one whose axes are given."""
+    """Computes the fans of a dense or convolutional kernel, or of one whose axes are given."""
     if input_axes is None:
         width = shape[-1]
         fan_in = math.prod(shape[:-1]) if len(shape) > 1 else width  # as Keras has it
@@ -48,7 +48,7 @@ def fans_of(
 def split_axes(
     rank: int, input_axes: Sequence[int] | None, output_axes: Sequence[int] | None
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The input and the output axes, counted from the front; by default the last is the output."""
+    """Finds the input and output axes, counted from the front; the last is the default output."""
     if input_axes is None or output_axes is None:
         return tuple(range(rank - 1)), (rank - 1,)
     for name, axes in (("input_axes", input_axes), ("output_axes", output_axes)):
@@ -61,7 +61,7 @@ def split_axes(
 
 
 def check_shape(shape: Iterable[int]) -> tuple[int, ...]:
-    """The shape as a tuple of Python ints."""
+    """Checks a shape, and gives it as a tuple of Python ints."""
     try:
         sizes = tuple(shape)
     except TypeError:
@@ -83,7 +83,7 @@ def check_shape(shape: Iterable[int]) -> tuple[int, ...]:
 def check_axes(
     input_axes: Sequence[int] | None, output_axes: Sequence[int] | None
 ) -> tuple[list[int] | None, list[int] | None]:
-    """Both as lists of Python ints, or both None; checked as far as that goes without a shape."""
+    """Checks the axes as far as possible without a shape: both lists of ints, or both None."""
     if input_axes is None and output_axes is None:
         return None, None
     if input_axes is None or output_axes is None:

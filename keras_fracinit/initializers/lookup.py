@@ -1,4 +1,4 @@
-"""Which initializer a law has."""
+"""Maps a law to its initializer."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ def block_of(
     if pairs is None and taps == "all":
         return Block(shape, input_axes, output_axes)
     inputs, outputs = split_axes(len(shape), input_axes, output_axes)
-    # The window is what is summed over besides the channels, and stands in front.
+    # The window is summed over besides the channels, and stands in front.
     window = shape[: len(inputs) - 1] if inputs[:-1] == tuple(range(len(inputs) - 1)) else ()
     tap = tap_of(taps, window)
     if tap is None:
@@ -247,7 +247,7 @@ def pair_law_of(law: Law, form: str) -> Law:
     """The law of the difference of a pair behind an activation of this law.
 
     Raises:
-        ValueError: If there is none; the message says what to do.
+        ValueError: If there is none; the message says how to go on.
     """
     if law.pair is not None:
         return law.pair

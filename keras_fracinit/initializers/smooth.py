@@ -24,8 +24,8 @@ class SmoothScale(LayerScale):
         length_slope: `d log r_out / d log r_in` for the root mean square r of the pre-activations
             from one wide layer to the next, at r = 1. Below 1 in size deviations shrink with depth,
             above 1 they grow.
-        gradient_factor: `E phi'(z)^2 / E phi(z)^2`: what a wide, square layer makes of the mean
-            square of a gradient, at r = 1 and s = 2.
+        gradient_factor: `E phi'(z)^2 / E phi(z)^2`: the factor of the mean square of a gradient in
+            a wide, square layer, at r = 1 and s = 2.
     """
 
     length_slope: float
@@ -47,7 +47,7 @@ class _SmoothInitializer(_FracInitializer):
         """The scale of a kernel of this shape, the log-norm that its layer adds, and how it lasts.
 
         See `FracReLU.describe`. The log-norm is that of a layer at the operating point. Where the
-        kernel makes pairs, it is exact at every size, and there is no operating point to tell of.
+        kernel makes pairs, it is exact at every size, and there is no operating point.
 
         Args:
             shape: The shape of the kernel.
@@ -86,7 +86,7 @@ class FracActivation(_SmoothInitializer, for_laws=[smooth.Smooth, smooth.Sampled
     - grows by the factor 1.08 for Mish, 1.14 GELU, 1.17 SiLU: the point REPELS, and deep networks
       run away from it, up or down. From 1.12, 50 layers lead to 5 (Mish), 28 (GELU), 1000 (SiLU).
 
-    The first kernel of a network is met by data, not by activations: for data of root mean square 1
+    The input of the first kernel is data, not activations: for data of root mean square 1
     give it `FracLinear`, whose pre-activations have root mean square 1. With `FracActivation` they
     would have `sqrt(g)`, 1.5 for GELU, on the way up.
 
@@ -97,7 +97,7 @@ class FracActivation(_SmoothInitializer, for_laws=[smooth.Smooth, smooth.Sampled
             `keras.saving.register_keras_serializable`: evaluated once per process, in float32, on a
             tensor of shape (n, 1). It must act on each number alone; the accuracy is `law.error`.
         s: As for `FracReLU`.
-        **options: The other arguments of `FracReLU`, by name. Of the distributions only
+        **options: The other arguments of `FracReLU`, by name. Only the distribution
             "untruncated_normal" is exact; "orthogonal", too, is off by O(1/d).
 
     Raises:

@@ -11,8 +11,10 @@ from keras import backend, ops, random
 
 
 def sample_stable(shape: tuple[int, ...], dtype: str, alpha: float, scale: float, seed: Any) -> Any:
-    """`scale * Z` with `E exp(i t Z) = exp(-|t|^alpha)`, 1 < alpha < 2, by the formula of
-    Chambers, Mallows and Stuck (JASA 71, 1976): with U uniform on (-pi/2, pi/2) and E exponential,
+    """Draws `scale * Z` with `E exp(i t Z) = exp(-|t|^alpha)`, 1 < alpha < 2.
+
+    By the formula of Chambers, Mallows and Stuck (JASA 71, 1976), with U uniform on (-pi/2, pi/2)
+    and E exponential:
 
         Z = sin(alpha U) cos(U)^(-1/alpha) (E / cos((alpha - 1) U))^(1 - 1/alpha).
 
@@ -28,11 +30,11 @@ def sample_stable(shape: tuple[int, ...], dtype: str, alpha: float, scale: float
 
 
 def stable_of(u: Any, e: Any, alpha: float, xp: Any) -> Any:
-    """Z of U and E, by NumPy or the operations of Keras."""
+    """Computes Z from U and E, by NumPy or the operations of Keras."""
     turned = xp.power(e / xp.cos((alpha - 1.0) * u), 1.0 - 1.0 / alpha)
     return xp.sin(alpha * u) * xp.power(xp.cos(u), -1.0 / alpha) * turned
 
 
 def _end(dtype: str) -> float:
-    """A number of this type that is safely below pi/2: the cosine there is a few units of it."""
+    """Finds a number of this type safely below pi/2, where the cosine is a few units in size."""
     return 0.5 * math.pi - 2.0 * float(ml_dtypes.finfo(np.dtype(dtype)).eps)

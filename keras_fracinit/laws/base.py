@@ -9,7 +9,7 @@ where `z ~ N(0, 1)` is drawn afresh for each unit. All that the moments of a lay
 its activation is therefore the law of the one number `q = C z^2`, with `C` the squared slope of
 `phi` at `z`. A `Law` gives its first two moments, how often it is zero and its Laplace transform,
 for two inputs at once also how much their outputs have in common, and nothing above this package
-asks which activation it is: a new activation is a new class here.
+depends on which activation it is: a new activation is a new class here.
 
 The members of each law, with a the negative slope, U the random one and u its upper end, B the
 slope of `Slopes`, `k = 1 - rate`, L the same member of the law within, and "nodes" for a sum over

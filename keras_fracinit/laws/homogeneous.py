@@ -289,7 +289,7 @@ class Dropout(Law):
         if pair is None or self.law.sides is None or self.sides is None:
             return None
         silent = not any(high for _, _, high in self.law.sides[1])
-        # Of a pair before ReLU one unit is 0, so one mask alone decides.
+        # Before ReLU one unit of a pair is 0, so one mask alone decides.
         return Dropout(pair, self.rate) if silent else _pair_of(*self.sides)
 
     def _masked(self, side: tuple[Slope, ...]) -> tuple[Slope, ...]:

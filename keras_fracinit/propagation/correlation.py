@@ -27,9 +27,9 @@ class Collapse:
     Attributes:
         cosines: The cosine of two signals: at the input, then after each layer.
         rate: K of `1 - c_k ~ 4/(K k)^2`, the mean over the layers; 0 where all are linear.
-        limit: The cosine after infinitely many such stacks: below 1 where two inputs meet random
-            slopes or masks of their own.
-        layers: How many layers, the stack repeated, until `1 - c < 0.01`; infinite where it is more
+        limit: The cosine after infinitely many such stacks: below 1 where each input has random
+            slopes or masks of its own.
+        layers: The number of layers, the stack repeated, until `1 - c < 0.01`; infinite if more
             than 100,000.
     """
 
@@ -47,7 +47,7 @@ class Collapse:
 
 
 def correlation_map(activation: object, c: float, shared: bool = False) -> float:
-    """The cosine of the outputs of a wide layer, for two inputs of cosine c.
+    """The cosine of the outputs of a wide layer, for two inputs of cosine c: the c map.
 
     For `u`, `v` standard normal of correlation c, `E phi(u) phi(v) / E phi(u)^2`. With t = acos c
     and the numbers of `Law.overlap`,
@@ -81,7 +81,7 @@ def correlation_map(activation: object, c: float, shared: bool = False) -> float
 
 
 class CosineMap(NamedTuple):
-    """`correlation_map` in the distance 1 - c, which keeps its digits near 1."""
+    """`correlation_map` as a map of the distance 1 - c, which keeps its digits near c = 1."""
 
     total: float
     even: float
@@ -103,7 +103,7 @@ class CosineMap(NamedTuple):
 
 
 def limit_of(stack: tuple[CosineMap, ...], start: float) -> float:
-    """The cosine to which the repeated stack leads. It is the only one, or `start` itself."""
+    """Finds the cosine to which the repeated stack leads: the only fixed point, or `start`."""
     from scipy.optimize import brentq  # type: ignore[import-untyped]
 
     def change(distance: float) -> float:
@@ -117,7 +117,7 @@ def limit_of(stack: tuple[CosineMap, ...], start: float) -> float:
 
 
 def layers_until(stack: tuple[CosineMap, ...], distance: float, level: float) -> float:
-    """How many layers of the repeated stack bring the distance under a level."""
+    """Counts the layers of the repeated stack until the distance is under a level."""
     for count in range(_MOST_LAYERS):
         if distance < level:
             return count
@@ -126,6 +126,7 @@ def layers_until(stack: tuple[CosineMap, ...], distance: float, level: float) ->
 
 
 def check_cosine(name: str, value: object) -> float:
+    """Checks a cosine: a number in [-1, 1]."""
     cosine = check_real(name, value)
     if not -1.0 <= cosine <= 1.0:
         raise ValueError(f"`{name}` must satisfy -1 <= {name} <= 1. Received: {name}={value}")

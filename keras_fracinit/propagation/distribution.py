@@ -1,9 +1,9 @@
 """The exact law of a sum of log-norms, by its characteristic function.
 
-That of one layer is a moment of imaginary order, E X^(iu/2) in the terms of `orders`, where the
-same integral gives it, on a straight line: a bend to the left would let z^(-p) grow. At low
-frequencies the race of `moments` is the better of the two. The characteristic functions of the
-layers of a stack multiply, and the inversion formula of Gil-Pelaez turns the product into a
+The characteristic function of one layer is a moment of imaginary order, E X^(iu/2) in the terms of
+`orders`. The same integral gives it, on a straight line: a bend to the left would let z^(-p) grow.
+At low frequencies the race of `moments` is the better of the two. The characteristic functions of
+the layers of a stack multiply, and the inversion formula of Gil-Pelaez turns the product into a
 distribution function. Both integrals are trapezoidal sums of analytic functions.
 
 Source: J. Gil-Pelaez, Biometrika 38 (1951); R. B. Davies, Biometrika 60 (1973), for the sum.
@@ -27,11 +27,12 @@ _PILOT = 1 / 16  # the step at which the speed of a phase is measured
 _LOG_NOTHING = -39.0  # the logarithm of a probability that rounding hides
 
 
-_NOTHING = 1e-13  # of a characteristic function, which then falls on and is divided by its place
+# A characteristic function this small is left out: it falls on, and is divided by its place.
+_NOTHING = 1e-13
 
 
 class Spectrum(NamedTuple):
-    """The law of `log r - E log r`, by its characteristic function at `(j + 1/2) pi/radius`.
+    """The law of `log r - E log r`, given by its characteristic function at `(j + 1/2) pi/radius`.
 
     The law is negligible outside of `[-radius, radius]`.
     """
@@ -55,8 +56,8 @@ class Spectrum(NamedTuple):
 
 @functools.lru_cache(maxsize=256)
 def spectrum(counts: tuple[tuple[tuple[Law, int], int], ...], variance: float) -> Spectrum:
-    """The law of a stack, given how often it has which layer and the variance of the sum."""
-    # Nine standard deviations for what is nearly normal, once a rare small layer is set apart.
+    """Computes the law of a stack from the count of each layer and the variance of the sum."""
+    # Nine standard deviations for the nearly normal rest, once a rare small layer is set apart.
     radius = 9.0 * math.sqrt(variance) + max(_reach(*layer) for layer, _ in counts)
     blocks: list[tuple[Array, Array]] = []
     while not blocks or np.abs(blocks[-1][1]).max() > _NOTHING:
@@ -91,7 +92,7 @@ def characteristic(law: Law, width: int, frequencies: Array) -> Array:
 
 
 def _line(law: Law, width: int, fastest: float) -> tuple[Array, Array]:
-    """`log(f(-z) dz/(2 pi i))` and `log z` on the line, as fine as the highest frequency needs."""
+    """Computes `log(f(-z) dz/(2 pi i))` and `log z` on a line fine enough for all frequencies."""
     end = 0.5 / (law.ceiling * time_unit(law, width))
     c = saddle(law, width, 1.0, end)
     w = min(c, end - c)
@@ -103,13 +104,13 @@ def _line(law: Law, width: int, fastest: float) -> tuple[Array, Array]:
         kept = log_weight.real > log_weight.real.max() - 42.0
         return log_weight[kept], np.log(z[kept])
 
-    # What turns fastest in v, f (a wide layer: like exp(z), far out) or z^(-p), sets the step.
+    # The factor that turns faster in v sets the step: f (like exp(z) for a wide layer) or z^(-p).
     turning = 2.0 * np.abs(np.diff(at(_PILOT)[0].imag)).max() / _PILOT
     return at(2.0 * math.pi / (max(turning, 0.5 * fastest) + 32.0))
 
 
 def _reach(law: Law, width: int) -> float:
-    """How far below its mean the log-norm of one layer falls with any probability to speak of.
+    """Bounds how far below its mean the log-norm of one layer falls, but for a tiny probability.
 
     By Markov `P(X <= x) <= exp(t x) P(T > t)`, T the race of `moments`: the best of all t.
     """

@@ -5,7 +5,7 @@ With `Q = q_1 + ... + q_d` the squared norm of `phi(z)` (see `laws`), everything
 
 The exponential race. Let w = P(Q > 0) and, given Q > 0, let X be Q divided by its conditional mean,
 so that E X = 1. Let T = Exp(1)/X be the first ring of a clock of rate X. Then P(T > t), which is
-E exp(-t X), is the Laplace transform that the law knows in closed form, its derivative is the
+E exp(-t X), is the Laplace transform that the law gives in closed form, its derivative is the
 density f of T, and log X = log Exp(1) - log T. With p = s/2 in (0, 1), and with Exp(1) itself,
 which is X = 1, as the control,
 
@@ -21,7 +21,7 @@ rounding with a fixed step.
 
 For stable weights (see `stable`) p = s/alpha, and E Q may be infinite. Then X is Q divided by a
 quantile, f grows like A + B log(1/t) as t falls, and for s near alpha the integrand falls off
-slowly: what lies below the grid is summed as the geometric series that it is.
+slowly: the part below the grid is a geometric series and is summed as one.
 
 Source: Gurbuzbalaban and Hu, AISTATS 2021 (arXiv 2005.11878) for the scheme; Kogler, Schwarz and
 Kittle, arXiv 2602.10949, for the limit s -> 0.
@@ -49,11 +49,11 @@ _STEP = 0.25
 _FIRST, _LAST = -44.0, 110.0
 
 
-_LOG_MAX = 709.7  # of a float64, with room for rounding
+_LOG_MAX = 709.7  # the logarithm of the largest float64, with room for rounding
 
 
 class LogNorm(NamedTuple):
-    """Mean and variance of what one layer adds to the log-norm of the signal.
+    """Mean and variance of the log-norm that one layer adds to the signal.
 
     Attributes:
         mean: Per layer, in nats. Negative: almost every signal dies out with depth.
@@ -65,10 +65,10 @@ class LogNorm(NamedTuple):
 
 
 class Race(NamedTuple):
-    """`log t` on the grid, and `step * t * (f(t) - exp(-t))` there: sums are integrals.
+    """The density of the race on a grid: `log t`, and `step * t * (f(t) - exp(-t))` there.
 
-    `below` is `step * (f(t) - exp(-t))` at the first point and its change over one step, with which
-    it goes on below the grid; zero where nothing is left there.
+    Sums over it are integrals. `below` is `step * (f(t) - exp(-t))` at the first point and its
+    change over one step, by which it goes on below the grid; zero where nothing is left there.
     """
 
     u: Array
@@ -78,7 +78,7 @@ class Race(NamedTuple):
 
 
 def log_survival(law: Law, width: int) -> float:
-    """`log P(Q > 0)`, without loss near 0 (wide layers) or far from it (heavy dropout)."""
+    """Computes `log P(Q > 0)` to all digits, near 0 (wide layers) and far from it (dropout)."""
     if law.alive == 1.0:
         return 0.0
     log_death = width * math.log1p(-law.alive)
@@ -88,12 +88,12 @@ def log_survival(law: Law, width: int) -> float:
 
 
 def time_unit(law: Law, width: int) -> float:
-    """What turns the time t of the race into the argument of the law's `psi`."""
+    """The factor from the time t of the race to the argument of the law's `psi`."""
     return math.exp(log_survival(law, width)) / (width * law.size(width))
 
 
 def log_density(law: Law, width: int, t: Array) -> Array:
-    """`log f(t)`, the density of T given survival; at complex `t`, its analytic continuation."""
+    """Computes `log f(t)`, the density of T given survival; at complex `t` its continuation."""
     psi, complement, decay = law.laplace(t * time_unit(law, width))
     near = np.abs(complement) < 0.5
     log1p = _log1p if np.iscomplexobj(psi) else np.log1p
@@ -110,7 +110,7 @@ def _log1p(z: Array) -> Array:
 
 @functools.lru_cache(maxsize=256)
 def race_of(law: Law, width: int) -> Race:
-    """The race of a layer, on the grid where it is integrated."""
+    """Computes the race of a layer on the grid where it is integrated."""
     last = _LAST + math.log(law.size(width) / law.floor)
     u = np.arange(_FIRST, last + _STEP, _STEP)
     t = np.exp(u)
@@ -129,7 +129,7 @@ def race_of(law: Law, width: int) -> Race:
 
 
 def log_mean_power(race: Race, p: float) -> float:
-    """`log(E X^p) / p` for 0 <= p <= 1; its limit E log X at p = 0."""
+    """Computes `log(E X^p) / p` for 0 <= p <= 1; its limit E log X at p = 0."""
     if p < 1e-20:  # the limit, reached to rounding; below, p * u would lose digits as a subnormal
         return float(-(race.u @ race.excess))
     if p == 1.0:
@@ -150,7 +150,7 @@ def _log_gain(law: Law, s: float, width: int) -> float:
     """`log(gain * size / w)`, exact."""
     race = race_of(law, width)
     log_gain = -log_mean_power(race, s / law.exponent)
-    if s > 0.0:  # s = 0 is meant given survival: here lies the jump where P(Q = 0) > 0
+    if s > 0.0:  # at s = 0 the moment is that given survival, hence the jump where P(Q = 0) > 0
         log_gain -= law.exponent * race.log_survival / s
     if log_gain + race.log_survival - min(0.0, math.log(law.size(width))) > _LOG_MAX:
         raise ValueError(overflow_message(law, s, width, "gain", "float64"))
@@ -183,7 +183,7 @@ def _log_norm(law: Law, s: float, width: int, method: str) -> LogNorm:
 
 
 def checked(law: object, s: object, method: str) -> tuple[Law, float]:
-    """The law and the order, which fit each other and the method."""
+    """Checks that law, order and method fit each other, and gives the law and the order."""
     check_choice("method", method, METHODS)
     found = law_of(law)
     if method != "exact" and found.exponent != 2.0:
@@ -195,7 +195,7 @@ def checked(law: object, s: object, method: str) -> tuple[Law, float]:
 
 
 def overflow_message(law: Law, s: float, width: int, quantity: str, dtype: str) -> str:
-    """Why a scale is too large for a dtype, and what to do."""
+    """Says why a scale is too large for a dtype, and how to avoid it."""
     return (
         f"The {quantity} that keeps the moment of order s={s:g} at width {width} is not finite in "
         f"{dtype}: all units of such a layer are zero together with probability P(Q = 0) = "

@@ -49,14 +49,14 @@ _STEP = 1 / 16
 _LAST = 28.0  # exp(-(p + 1/2) v), the slowest tail there is, at p = 1
 
 
-_SMALLEST, _LARGEST = 1e-300, 1e300  # half an order
+_SMALLEST, _LARGEST = 1e-300, 1e300  # of p, half the order
 
 
-_ROUNDING = 1e-14  # of a gain
+_ROUNDING = 1e-14  # relative rounding error of a gain
 
 
 class LayerLaw(NamedTuple):
-    """What the moments of a layer depend on: `W_ij ~ N(0, gain/n)`, n the fan-in.
+    """All that the moments of a layer depend on: `W_ij ~ N(0, gain/n)`, n the fan-in.
 
     Attributes:
         law: The law of its activation, dropout included.
@@ -110,10 +110,10 @@ def effective_order(
 ) -> float:
     """The order s of the moment that a layer of a given scale keeps: the inverse of `gain`.
 
-    It is the root of `gain(law, s, width) = n sigma^2`, at any height. He's and LeCun's scale have
-    order 2. Below 2 the tails of the signal are heavier, above 2 it decays: s is the tail index of
-    the output of a deep network with biases (Kesten and Goldie), and what the scale does to the
-    moments says it in one number, comparable across widths and activations.
+    It is the root s of `gain(law, s, width) = n sigma^2`, however large. He's and LeCun's scale
+    have order 2. Below 2 the tails of the signal are heavier, above 2 it decays: s is the tail
+    index of the output of a deep network with biases (Kesten and Goldie). It sums up the effect of
+    a scale on all moments in one number, comparable across widths and activations.
 
     Args:
         law: A law of `keras_fracinit.laws`, or anything that `initializer_for` accepts.
@@ -160,7 +160,7 @@ def effective_order(
 
 
 def normal_law_of(law: object) -> Law:
-    """The law of a layer of normal weights, of which alone all moments are finite."""
+    """Finds the law of a layer of normal weights; no other weights have all moments."""
     found = law_of(law)
     if found.exponent != 2.0:
         raise ValueError(f"`law` must be that of normal weights, not stable. Received: law={found}")
@@ -168,7 +168,7 @@ def normal_law_of(law: object) -> Law:
 
 
 def check_gain(value: object, name: str = "gain") -> float:
-    """A scale of weights: not negative."""
+    """Checks a scale of weights: a number that is not negative."""
     number = check_real(name, value)
     if number < 0.0:
         raise ValueError(f"`{name}` must not be negative. Received: {name}={value}")
@@ -176,7 +176,7 @@ def check_gain(value: object, name: str = "gain") -> float:
 
 
 def check_power(value: object) -> float:
-    """The order of a moment, which may be beyond the second."""
+    """Checks the order of a moment, which may be beyond the second."""
     order = check_real("order", value)
     if order <= 0.0:
         raise ValueError(f"`order` must be positive. Received: order={value}")
@@ -184,7 +184,7 @@ def check_power(value: object) -> float:
 
 
 def common_order(layers: Iterable[LayerLaw]) -> float:
-    """The order of the moment that a stack of layers keeps as a whole: of one, its own."""
+    """Finds the order of the moment that a stack of layers keeps as a whole."""
     counts = tuple(Counter(layers).items())
     if any(layer.gain == 0.0 for layer, _ in counts):
         return math.inf
@@ -224,9 +224,9 @@ def _common_order(counts: tuple[tuple[LayerLaw, int], ...]) -> float:
 
 
 def _drift(counts: tuple[tuple[LayerLaw, int], ...], p: float) -> float:
-    """`(1/p) log E r^(2p)` given survival, r the factor of the root mean square by all layers.
+    """Computes `(1/p) log E r^(2p)` given survival, r the factor of the root mean square.
 
-    With p -> 0 twice the mean log-norm. At a positive p the moment itself needs `log w` besides.
+    As p -> 0 it is twice the mean log-norm. At a positive p the moment itself has `log w` besides.
     """
     total = 0.0
     for (law, width, gain), count in counts:
@@ -252,7 +252,7 @@ def _no_order(counts: tuple[tuple[LayerLaw, int], ...]) -> str:
 
 @functools.lru_cache(maxsize=4096)
 def _log_mean_power(law: Law, width: int, p: float) -> float:
-    """`log(E X^p) / p` for any p >= 0."""
+    """Computes `log(E X^p) / p` for any p >= 0."""
     if p <= 1.0:
         return log_mean_power(race_of(law, width), p)
     end = 0.5 / (law.ceiling * time_unit(law, width))
@@ -275,7 +275,7 @@ def _log_mean_power(law: Law, width: int, p: float) -> float:
 
 
 def _far_log_mean_power(law: Law, width: int, p: float, largest: float) -> float:
-    """What `_log_mean_power` has above `log(p/(e end))`, from orders where it can be integrated.
+    """Extrapolates `_log_mean_power - log(p/(e end))` from orders where it can be integrated.
 
     Where p is large, floats cannot tell the minimum from the end of the axis any more, but there
     `E X^p` has become `(p/(e end))^p` times a power of p, which two points determine.
@@ -287,14 +287,14 @@ def _far_log_mean_power(law: Law, width: int, p: float, largest: float) -> float
 
 
 def _on_axis(law: Law, width: int, p: float, z: Array | float) -> Array:
-    """`log(f(-z) z^(-p))` on the real axis between the cuts."""
+    """Computes `log(f(-z) z^(-p))` on the real axis between the cuts."""
     # Complex, because slopes above 1 make a root of a uniform law imaginary between the cuts.
     return log_density(law, width, np.asarray(-z + 0j)).real - p * np.log(z)
 
 
 def saddle(law: Law, width: int, p: float, end: float) -> float:
-    """The minimum of `_on_axis`, by a grid that is refined."""
-    low, high = -20.0, 30.0  # of log(z/(end - z)), wide enough for every order and width
+    """Finds the minimum of `_on_axis` by a grid that is refined."""
+    low, high = -20.0, 30.0  # log(z/(end - z)), wide enough for every order and width
     for _ in range(8):
         grid = np.linspace(low, high, 33)
         z = end / (1.0 + np.exp(-grid))
@@ -303,24 +303,24 @@ def saddle(law: Law, width: int, p: float, end: float) -> float:
     return float(z[lowest])
 
 
-_GAIN_ROUNDING = 1e-9  # of a gain
+_GAIN_ROUNDING = 1e-9  # relative error of a gain
 
 
 class EffectiveOrder(NamedTuple):
-    """The order that a gain keeps, and whether the order is above that one, and not known."""
+    """The order that a gain keeps; `censored` if it is only known to be above that one."""
 
     order: float
     censored: bool = False
 
     def text(self, digits: int) -> str:
-        """None means that no order is kept."""
+        """Renders the order; "none" means that no order is kept."""
         if math.isnan(self.order):
             return "none"
         return f"{'>' if self.censored else ''}{format_number(self.order, digits)}"
 
 
 def effective_order_or_nan(law: Any, width: int, gain: float) -> EffectiveOrder:
-    """The order that a gain keeps; nan if all moments grow, or the gain is none."""
+    """Finds the order that a gain keeps; nan if all moments grow, or the gain is no number."""
     try:
         return EffectiveOrder(effective_order(law, width, gain=gain))
     except ValueError:

@@ -1,10 +1,10 @@
-"""Depth: what a stack of layers makes of the size of a signal, and of two signals at once.
+"""Depth: how a stack of layers changes the size of a signal, and the angle between two signals.
 
 A layer of width d whose weights are drawn with gain g (`W_ij ~ N(0, g/n)`) multiplies the root mean
 square |x|/sqrt(n) of its input by the random factor `sqrt(g Q/d)`, whatever the input (see `laws`).
 Over depth the logarithms add up, independent from layer to layer. So the law of the output is
-known, exactly and in the normal limit, and what the choice of a scale does to a deep network at its
-start is a property of this one law.
+known, exactly and in the normal limit, and the effect of a scale on a deep network at its start is
+a property of this one law.
 
 Source: Gurbuzbalaban and Hu, AISTATS 2021 (arXiv 2005.11878), for the law of the log-norm, the
 dominance and the tails.
@@ -46,7 +46,7 @@ from keras_fracinit.utils.validation import check_choice, check_real, check_seve
 METHODS = moments.METHODS
 
 
-_ROUNDING = 1e-14  # of the mean log-norm of one layer
+_ROUNDING = 1e-14  # rounding error of the mean log-norm of one layer
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class Propagation:
         )
 
     def tail_index(self) -> float:
-        """The kappa of `P(|x_inf| > t) ~ c t^-kappa`: the order of the moment that is kept.
+        """The tail index kappa, `P(|x_inf| > t) ~ c t^-kappa`: the order of the moment kept.
 
         With biases (or any other noise) in every layer, the output of the stack, repeated without
         end, tends in law to such a heavy-tailed x_inf if kappa > 0 (Kesten, Goldie). It is the root
@@ -196,9 +196,9 @@ class Propagation:
 
         Args:
             start: The cosine of the two inputs, -1 to 1.
-            shared: Whether both meet the same random slopes and masks. By default each has its own,
-                as two samples of a batch in training mode; without random slopes and dropout it
-                makes no difference.
+            shared: Whether the random slopes and masks are the same for both. By default each has
+                its own, as two samples of a batch in training mode; without random slopes and
+                dropout it makes no difference.
 
         Returns:
             An immutable record that prints as one line.
@@ -249,7 +249,7 @@ def propagate(
     gain: float | Iterable[float] | None = None,
     dropout: float | Iterable[float] = 0.0,
 ) -> Propagation:
-    """What a stack of layers does to a signal at the start of training.
+    """Computes the effect of a stack of layers on a signal at the start of training.
 
     Args:
         widths: The number of output units of each layer.
@@ -307,7 +307,7 @@ def propagate(
 
 
 def _per_layer(name: str, value: Any, depth: int) -> list[Any]:
-    """A sequence of one item for each layer, or one item for all."""
+    """Makes a list of one item for each layer, from such a sequence or from one item for all."""
     if not isinstance(value, list | tuple | np.ndarray):
         return [value] * depth
     items = list(value)
