@@ -13,6 +13,7 @@ from keras_fracinit.graph.pairing import PLAIN, Form
 from keras_fracinit.initializers.fans import fans_of
 from keras_fracinit.initializers.lookup import initializer_for
 from keras_fracinit.planning.large_kernels import sample_with_less_memory
+from keras_fracinit.planning.mirrored import law_in
 
 _LARGE = 2**20  # values
 
@@ -46,36 +47,47 @@ def stretch(site: KernelSite, initializer: Any) -> float:
     return float(site.strides ** (1.0 / initializer.law.exponent))
 
 
-def stddevs_of(kernel: Kernel) -> tuple[float, float]:
+def stddevs_of(kernel: Kernel, form: Form = PLAIN) -> tuple[float, float]:
     """Standard deviations of a weight: under the user's initializer, and at s = 2.
 
-    Both are nan before the layer is built.
+    They are nan before the layer is built, and where an initializer has no scale.
     """
     site = kernel.site
-    if not site.layer.built or kernel.law is None:
+    if not site.layer.built or (kernel.law is None and form.pairs is None):
         return math.nan, math.nan
     shape, initializer = site.shape, site.initializer
+    last = initializer_like(kernel, 2.0, form)
+    after = last.describe(block_shape(site, form)).stddev * stretch(site, last)
+    if (draw := sampling_of(initializer)) is None:
+        return math.nan, after
     # Keras knows the axes of an EinsumDense, and reads all other shapes as those of dense kernels.
     axes = site.axes if isinstance(site.layer, keras.layers.EinsumDense) else ()
-    _, stddev = sampling_of(initializer)
-    last = _like_before(kernel, 2.0)
-    after = last.describe(shape).stddev * stretch(site, last)
+    _, stddev = draw
     return stddev(initializer, shape, fans_of(shape, *axes)), after
 
 
-def initialize(kernel: Kernel, s: float, seed: int) -> None:
+def initialize(kernel: Kernel, s: float, seed: int, form: Form = PLAIN) -> None:
     """Replaces the initializer of the layer and, if it is built, its weights."""
-    initializer, site = _like_before(kernel, s, seed), kernel.site
+    initializer, site = initializer_like(kernel, s, form, seed), kernel.site
     if site.layer.built:
-        site.variable.assign(sample_kernel(site, initializer))
-    if site.strides == 1:  # an initializer cannot know strides
+        site.variable.assign(sample_kernel(site, initializer, form))
+    # An initializer knows neither strides nor values that partners share.
+    if site.strides == 1 and not form.repeated:
         setattr(site.layer, site.spec.initializer, initializer)
 
 
-def _like_before(kernel: Kernel, s: float, seed: int | None = None) -> Any:
-    """The initializer that keeps the s-th moment, with the distribution of the present one."""
+def initializer_like(kernel: Kernel, s: float, form: Form = PLAIN, seed: int | None = None) -> Any:
+    """The initializer that keeps the s-th moment, with the distribution of the present one.
+
+    A mirrored kernel is orthogonal, unless the present initializer has pairs too.
+    """
     weights: dict[str, Any] = {"distribution": kernel.distribution, "alpha": kernel.alpha}
-    return initializer_of(kernel.site, kernel.law, s, seed=seed, **weights)
+    law = kernel.law
+    if form.pairs is not None:
+        law = law_in(form, kernel, training=False)
+        if getattr(kernel.site.initializer, "pairs", None) is None:
+            weights = {"distribution": "orthogonal"}
+    return initializer_of(kernel.site, law, s, form, seed=seed, **weights)
 
 
 def initializer_of(site: KernelSite, law: Any, s: float, form: Form = PLAIN, **options: Any) -> Any:

@@ -81,6 +81,7 @@ def reference(
     """Trains the best trial's other hyperparameters at s = 2, with as many executions.
 
     A search never tries the default by itself, so only this comparison shows what tuning s gained.
+    Where a `FracInitHyperModel` tunes `mirrored`, the reference is not mirrored.
 
     Args:
         tuner: The tuner, after its search.
@@ -100,10 +101,9 @@ def reference(
     if best is None:
         raise ValueError("`tuner` must have completed a trial. Received: a search that has none")
     hp = best.hyperparameters.copy()
-    if orders is None:
-        known = isinstance(tuner.hypermodel, FracInitHyperModel)
-        orders = tuner.hypermodel.orders(hp) if known else ["s"]
-    for name in check_several("orders", orders):
+    if orders is None and isinstance(tuner.hypermodel, FracInitHyperModel):
+        orders = tuner.hypermodel.set_default(hp)
+    for name in check_several("orders", ["s"] if orders is None else orders):
         if name not in hp.values:
             raise ValueError(
                 f"`orders` must name hyperparameters, which are {', '.join(hp.values)}. "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import random
 import warnings
@@ -16,9 +15,12 @@ import keras_tuner
 import numpy as np
 
 from keras_fracinit.graph.kernels import Kernel, kernels_of
+from keras_fracinit.graph.pairing import PLAIN, Form
 from keras_fracinit.models.probe import probe_arrays
-from keras_fracinit.planning.sampling import initialize, stddevs_of
+from keras_fracinit.planning.sampling import initialize
 from keras_fracinit.tuner.execution import Execution, LogNormProbe, probe_from
+from keras_fracinit.tuner.kernel_report import kernel_report
+from keras_fracinit.tuner.mirroring import Mirroring
 from keras_fracinit.tuner.scores import (
     COLLAPSED,
     COMPLETED,
@@ -88,6 +90,12 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             one) counts as diverged. False by default.
         probe: The samples on which the log-norm is measured, as for `MomentLogger`. By default the
             first 64 of the validation data, or of the training data if there are none.
+        mirrored: Whether the kernels are mirrored as far as the model allows, as by
+            `reinitialize(model, mirrored=True)`: False (default), True, or "tune" for a boolean
+            hyperparameter "mirrored" ("mirrored_" and the name of the order, unless that is "s").
+            Mirrored kernels are orthogonal, unless their own initializer has `pairs`. Those before
+            a normalization or an activation without a law are mirrored too, at s = 2. An order
+            that changes the scale of no mirrored kernel is no hyperparameter of a mirrored model.
 
     Raises:
         TypeError: If an argument is of the wrong kind; in a search, if `inner` builds no model.
@@ -126,6 +134,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         seed: int | None = None,
         collapsed: bool = False,
         probe: Any = None,
+        mirrored: bool | str = False,
     ) -> None:
         super().__init__(getattr(inner, "name", None), getattr(inner, "tunable", True))
         if not (isinstance(inner, keras_tuner.HyperModel) or callable(inner)):
@@ -138,6 +147,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         self._range = (low, high, step)
         order(keras_tuner.HyperParameters(), name, *self._range)  # checks the range
         self.groups = Groups(self.order_name, groups)
+        self.mirroring = Mirroring(mirrored, self.order_name)
         self.seed = None if seed is None else check_integer("seed", seed, 0, 2**32 - 1)
         self.collapsed = check_type("collapsed", collapsed, bool)
         self._probe = None if probe is None else probe_arrays(probe)
@@ -201,6 +211,15 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         """Lists the names of the hyperparameters that are orders."""
         return [name for name in hp.values if self.groups.is_order(name)]
 
+    def set_default(self, hp: Any) -> list[str]:
+        """Sets all that is tuned here to its default, and lists the names of the orders."""
+        if self.mirroring.tuned and self.mirroring.name in hp.values:
+            hp.values[self.mirroring.name] = False
+        # Also those that had no effect on a mirrored model, and no value.
+        names = [p.name for p in hp.space if self.groups.is_order(p.name) and hp.is_active(p)]
+        hp.values.update(dict.fromkeys(names, 2.0))
+        return list(dict.fromkeys(names))
+
     def report(self, hp: Any = None) -> pd.DataFrame:
         """Tabulates which kernels of the model are re-initialized, and how much that changes them.
 
@@ -212,30 +231,24 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             of the activation that follows), order (the name of its hyperparameter), distribution,
             stddev (of a weight under its own initializer), stddev_at_2 (at s = 2), ratio
             (stddev_at_2 over stddev), changed (whether they differ; None in a layer that is not
-            built yet), and note (the reason why a kernel stays as it is).
+            built yet), note (the reason why a kernel stays as it is, or is not mirrored), and pairs
+            ("outputs", "both", "inputs" or "repeated" for a mirrored kernel, else empty). Where
+            `mirrored` is tuned, hp decides whether the model is.
         """
-        import pandas as pd
-
         hp = keras_tuner.HyperParameters() if hp is None else hp.copy()
-        kernels = kernels_of(self._inner_model(hp))
-        rows = []
-        for kernel, name in zip(kernels, self._names(kernels), strict=True):
-            before, after = stddevs_of(kernel) if name else (math.nan, math.nan)
-            ratio = after / before
-            changed = None if math.isnan(ratio) else not math.isclose(ratio, 1.0, rel_tol=1e-6)
-            note = kernel.reason or ("" if name else "in no group")
-            law = kernel.downstream.law if kernel.law else ""
-            columns = (kernel.path, str(law), name, kernel.distribution)
-            rows.append((*columns, before, after, ratio, changed if name else False, note))
-        names = ["layer", "activation", "order", "distribution", "stddev", "stddev_at_2", "ratio"]
-        return pd.DataFrame(rows, columns=[*names, "changed", "note"])
+        model = self._inner_model(hp)
+        kernels = kernels_of(model)
+        forms = self._forms(model, kernels)
+        if not self._is_mirrored(hp, kernels, forms):
+            forms = [PLAIN] * len(kernels)
+        return kernel_report(kernels, self._names(kernels), forms)
 
     # Building.
 
     def _build_from(self, hp: Any, seed: int | None = None) -> tuple[Any, int]:
         taken = {parameter.name for parameter in hp.space}
         model = self._inner_model(hp)
-        clash = {p.name for p in hp.space if self.groups.is_order(p.name)} - taken
+        clash = {p.name for p in hp.space if self._is_own(p.name)} - taken
         if clash:
             raise keras_tuner.errors.FatalValueError(
                 f"`name` must be none of the hyperparameters of `inner`. Received: "
@@ -243,20 +256,39 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             )
         kernels = kernels_of(model)
         names = self._names(kernels)
-        if self.groups.groups != {} and not any(kernel.law for kernel in kernels):
+        forms = self._forms(model, kernels)
+        tunable = any(k.law or f.pairs for k, f in zip(kernels, forms, strict=True))
+        if self.groups.groups != {} and not tunable:
             reasons = [f"{kernel.path}: {kernel.reason}" for kernel in kernels]
             raise keras_tuner.errors.FatalValueError(
                 "`inner` must build a model with a kernel whose scale can be tuned. Received: "
                 + ("; ".join(reasons) or "a model without kernels")
             )
-        orders = [None if name is None else order(hp, name, *self._range) for name in names]
+        mirrored = self._is_mirrored(hp, kernels, forms)
+        orders = self.mirroring.orders(hp, kernels, names, forms, self._order)
         if seed is None:  # drawn after `inner`, so that its own draws stay what they were
             seed = self._new_seed(hp)
         seeds = np.random.SeedSequence(seed).generate_state(len(kernels))
-        for kernel, s, kernel_seed in zip(kernels, orders, seeds, strict=True):
-            if s is not None:
+        for kernel, form, s, kernel_seed in zip(kernels, forms, orders, seeds, strict=True):
+            if mirrored and form.pairs is not None:
+                initialize(kernel, 2.0 if s is None else s, int(kernel_seed), form)
+            elif s is not None:
                 initialize(kernel, s, int(kernel_seed))
         return model, seed
+
+    def _order(self, hp: Any, name: str) -> float | None:
+        return order(hp, name, *self._range)
+
+    def _forms(self, model: Any, kernels: Sequence[Kernel]) -> list[Form]:
+        groups = self.groups.names([kernel.path for kernel in kernels])
+        return self.mirroring.forms(model, kernels, groups)
+
+    def _is_mirrored(self, hp: Any, kernels: Sequence[Kernel], forms: Sequence[Form]) -> bool:
+        return self.groups.groups != {} and self.mirroring.declare(hp, kernels, forms)
+
+    def _is_own(self, name: str) -> bool:
+        """Whether a hyperparameter of this name is declared here."""
+        return self.groups.is_order(name) or (self.mirroring.tuned and name == self.mirroring.name)
 
     def _inner_model(self, hp: Any) -> Any:
         hypermodel = isinstance(self.inner, keras_tuner.HyperModel)
@@ -280,14 +312,21 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         return [name if kernel.law else None for kernel, name in zip(kernels, names, strict=True)]
 
     def _check_matched(self, hp: Any) -> None:
-        """Refuses a group that matched no kernel so far.
+        """Refuses a group that matched no kernel so far, and `mirrored` where nothing ever was.
 
         Once training starts every conditional scope has been built, here or in an earlier process.
         """
         known = {parameter.name for parameter in hp.space}
+        if self.mirroring.tuned and self.groups.groups != {} and self.mirroring.name not in known:
+            raise keras_tuner.errors.FatalValueError(
+                "`mirrored='tune'` needs a model with kernels that can be mirrored. Received: an "
+                "`inner` none of whose models has any; `mirrored=True` says why"
+            )
         for name, patterns in self.groups.expected().items():
             if name not in known:
                 paths = [kernel.path for kernel in kernels_of(self._inner_model(hp.copy()))]
+                if self.mirroring.value is True and name in self.groups.names(paths):
+                    continue  # an order that has no effect is not declared
                 raise keras_tuner.errors.FatalValueError(
                     f"`groups` must match layers that can be tuned. Received: {name!r} for "
                     f"{', '.join(patterns)}, which match none in any model that was built; the "

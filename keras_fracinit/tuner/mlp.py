@@ -38,7 +38,8 @@ class FracMLP(FracInitHyperModel):
         optimizer: The name of an optimizer. Defaults to "adam".
         output_activation: The name of the activation after the last layer. None (default) gives
             logits, so the loss must expect logits.
-        **options: Further arguments of `FracInitHyperModel`, by name.
+        **options: Further arguments of `FracInitHyperModel`, by name. With `mirrored`, a width from
+            a range is rounded up to an even number.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -82,6 +83,8 @@ class FracMLP(FracInitHyperModel):
         def build(hp: Any) -> keras.Model:
             depth = _choose(hp.Int, "depth", depths)
             width = _choose(hp.Int, "width", widths, sampling="log")
+            if options.get("mirrored") and widths[0] < widths[1]:
+                width += width % 2
             activation = hp.Choice("activation", names) if len(names) > 1 else names[0]
             hidden = [_dense(width, activation) for _ in range(depth)]
             output = _dense(units, output_activation)
