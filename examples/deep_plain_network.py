@@ -1,7 +1,7 @@
 """Train 50 plain ReLU layers on real digits from He, orthogonal and mirrored weights.
 
-    python examples/deep_plain_network.py           # under two minutes on two cores
-    python examples/deep_plain_network.py --conv    # 30 convolutional layers
+    python examples/deep_plain_network.py           # a minute on one core
+    python examples/deep_plain_network.py --conv    # 30 convolutional layers, a minute too
 
 No normalization, no skip connections. The three networks differ in their first weights alone; the
 order of the images, the optimizer and its rate are the same. Mirrored weights are drawn into the
@@ -170,7 +170,8 @@ def show(runs: dict[str, list[Any]], linear: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--conv", action="store_true", help="CONVHELP")
+    conv = "30 convolutional layers of 16 channels; measured: 58 s of processor time (dense: 59 s)"
+    parser.add_argument("--conv", action="store_true", help=conv)
     parser.add_argument("--short", action="store_true", help="one seed, two epochs")
     parser.add_argument("--seeds", type=int, help="runs from each kind of weights")
     parser.add_argument("--first-seed", type=int, default=0)
