@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from keras_fracinit.callbacks.record_files import RecordFile, csv_file
+from keras_fracinit.callbacks.record_files import RecordFile, csv_file, local_path
 from keras_fracinit.callbacks.records import COLUMNS, Layout, Record
+from keras_fracinit.callbacks.steps import StepCounter, may_stand_still
 from keras_fracinit.callbacks.tensorboard_file import events_file
 from keras_fracinit.estimators import check_kind
-from keras_fracinit.models.measurement import QUANTITIES, Measurement, Request
+from keras_fracinit.models.measurement import (
+    QUANTITIES,
+    Measurement,
+    NothingToMeasureError,
+    Request,
+)
 from keras_fracinit.models.probe import probe_arrays, probe_data
 from keras_fracinit.utils.validation import (
     check_choice,
     check_integer,
     check_order,
-    check_path,
     check_several,
     check_type,
 )
@@ -58,7 +65,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             "gradients": those of the loss on the probe, in the same way; they need targets.
             "updates": the change of every trainable variable since the last record, likewise.
         every: "epoch" (default), or a number of optimizer steps. A record is also made before the
-            first step.
+            first step of each fit, unless it would repeat the last one.
         layers: Names or paths of layers, or patterns of them such as "block_1/*"; their variables
             and inner layers are included. All by default.
         kind: "norm" (default), or "unit" to take every unit of every sample by itself,
@@ -77,12 +84,13 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         log_dir: A folder for events that TensorBoard shows. Writing them does not need TensorFlow.
 
     Attributes:
-        history: All records as a tidy pandas frame with the columns step (of the optimizer), epoch,
-            layer (a path; of a variable for weights, gradients and updates), call (counts the
-            outputs of one path: a shared layer has several), quantity, statistic ("s_scale",
-            "log_norm_mean", "log_norm_variance", "zeros", "nonfinite", "tail_index", "slope",
-            "seconds"), order (of "s_scale" and "slope"), value and stderr. The standard error is
-            over the samples of the probe, all in one network.
+        history: All records as a tidy pandas frame with the columns step (of the optimizer; batches
+            if `model.optimizer` is not used, as in a GAN), epoch, layer (a path; of a variable for
+            weights, gradients and updates), call (counts the outputs of one path: a shared layer
+            has several), quantity, statistic ("s_scale", "log_norm_mean", "log_norm_variance",
+            "zeros", "nonfinite", "tail_index", "slope", "seconds"), order (of "s_scale" and
+            "slope"), value and stderr. The standard error is over the samples of the probe, all in
+            one network.
 
     The slope is that of `log m_s` against the number of layers with a kernel passed so far, in nats
     per layer. Keys of the logs and tags of TensorBoard are
@@ -92,13 +100,14 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
     Copies (also by pickle) are new callbacks of the same configuration, without records. With
     another model the records start afresh. If a layer calls inner layers in a loop (RNN,
     Bidirectional, TimeDistributed), only its own output is recorded. Operations that are no layers
-    are not recorded, nor outputs that are not floating-point samples of a known shape.
+    are not recorded, nor outputs that are not floating-point samples. A model that cannot be
+    compiled, or is compiled with `run_eagerly=True`, is measured without a compiler.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of range; when training starts, if the probe does not fit
-            the model, a layer is not found, or a file cannot be written. A file that fails later
-            costs a warning, not the training.
+            the model, a layer is not found, or a file cannot be written. Whatever fails later costs
+            a warning and the record, not the training.
 
     Example:
 
@@ -157,15 +166,13 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
                     f"Received: every={every!r} (of type {type(every)})"
                 )
             every = check_integer("every", every, 1, 2**62)
-            # On the instance, not in the class: Keras gives up the asynchronous dispatch of
-            # callbacks as soon as one has a hook for batches.
-            self.on_train_batch_end = self._on_train_batch_end
+            self._hook_batches()
         self.every = every
         if to_logs != "all":
             check_type("to_logs", to_logs, bool)
         self.to_logs, self.prefix = to_logs, check_type("prefix", prefix, str)
-        self.path = None if path is None else check_path("path", path)
-        self.log_dir = None if log_dir is None else check_path("log_dir", log_dir)
+        self.path = None if path is None else local_path("path", path)
+        self.log_dir = None if log_dir is None else local_path("log_dir", log_dir)
         if self.path is not None and self.path.suffix != ".csv":
             raise ValueError(f"`path` must end in .csv. Received: path={str(path)!r}")
         self.probe = probe_arrays(probe)
@@ -178,8 +185,11 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         self._measurement: Any = None
         self._files: list[RecordFile[Record]] = []
         self._layout: Any = None
+        self._values: Any = None  # of the last record; None if that failed
         self._epoch = 0
-        self._offset = 0  # of our steps from the optimizer's, which start again on recompiling
+        self._due = math.inf
+        self._warned = False
+        self._steps = StepCounter(1 if isinstance(self.every, str) else self.every)
 
     @property
     def history(self) -> pd.DataFrame:
@@ -189,15 +199,33 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         rows = [row for record in self.records for row in record.rows()]
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
+    def _hook_batches(self) -> None:
+        # On the instance, not in the class: Keras gives up the asynchronous dispatch of callbacks
+        # as soon as one has a hook for batches.
+        self.on_train_batch_end = self._on_train_batch_end
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        if may_stand_still(model):
+            self._hook_batches()
+
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         model = self.model
         if self._measurement is not None and self._measurement.model is not model:
             self._forget()
+        self._warned = False
         if self._measurement is None or not self._measurement.fits(model):
+            self._layout = None
             data = probe_data(self.probe, model)
-            if data.y is None and "gradients" in self.request.quantities:
+            gradients = "gradients" in self.request.quantities
+            # A loss that the layers add, or one of the model itself, may need no targets.
+            if gradients and data.y is None and model.loss is not None:
                 raise ValueError(_NEEDS_TARGETS.format("inputs alone"))
-            self._measurement = Measurement(model, data, self.request)
+            try:
+                self._measurement = Measurement(model, data, self.request)
+            except NothingToMeasureError as error:
+                warnings.warn(f"Nothing is recorded: {error}", RuntimeWarning, stacklevel=2)
+                return
             self._layout = Layout(self._measurement.rows, self.request.columns)
         if not self._files:
             if self.path is not None:
@@ -205,53 +233,74 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             if self.log_dir is not None:
                 self._files.append(events_file(self.log_dir, Record.scalars))
         self._beginning = True
-        if self.records:
-            self._offset += max(0, self.records[-1].step - self._step())
+        self._steps.begin_fit(model, self.records[-1].step if self.records else 0)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch = epoch
-        self._epoch_start = step = self._step()
-        if self._beginning:  # here and not before, because only now is the epoch known
+        self._steps.begin_epoch()
+        if self._layout is not None and self._beginning:  # only now is the epoch known
             self._beginning = False
-            last = self.records[-1] if self.records else None
-            # Otherwise an earlier fit ended here, and the model has not changed since.
-            if last is None or last.step != step or last.layout is not self._layout:
-                self._record(step)
-            self._due = self._next_due(step)
+            with self._training_goes_on():
+                step = self._steps.steps(self.model)
+                self._due = self._next_due(step)
+                self._record(step, unless_repeated=True)
 
     def _on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        # With several steps for each execution `batch` jumps. The optimizer is asked only when a
-        # record may be due, because on JAX that brings the state of the model back first.
-        accumulation = getattr(self._model.optimizer, "gradient_accumulation_steps", None) or 1
-        if self._epoch_start + (batch + 1) // accumulation >= self._due:
-            step = self._step()
-            if step >= self._due:
-                self._record(step)
-                self._due = self._next_due(step)
+        self._steps.end_batch(batch)
+        if isinstance(self.every, str) or self._layout is None:
+            return
+        # The optimizer is asked only when a record may be due, because on JAX that brings the state
+        # of the model back first.
+        if self._steps.bound >= self._due:
+            with self._training_goes_on():
+                step = self._steps.steps(self.model)
+                if step >= self._due:
+                    self._due = self._next_due(step)
+                    self._record(step)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        layout = self._layout
+        if layout is None:
+            return
         if self.every == "epoch":
-            self._record(self._step())
+            with self._training_goes_on():
+                self._record(self._steps.steps(self.model))
         if logs is not None and self.to_logs:
-            _, _, _, layout, values = self.records[-1]
-            shown = range(len(layout.tags)) if self.to_logs == "all" else layout.in_logs
-            logs.update((self.prefix + layout.tags[i], float(values[i, 0])) for i in shown)
+            values = self._values
+            for i in range(len(layout.tags)) if self.to_logs == "all" else layout.in_logs:
+                value = math.nan if values is None else float(values[i, 0])
+                logs[self.prefix + layout.tags[i]] = value
+
+    @contextmanager
+    def _training_goes_on(self) -> Iterator[None]:
+        """Makes one warning for each fit of whatever goes wrong in a record."""
+        try:
+            yield
+        except Exception as error:
+            if not self._warned:
+                self._warned = True
+                warnings.warn(
+                    f"MomentLogger could not record: {type(error).__name__}: {error}. Training "
+                    "goes on, and the next record is tried.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
     def _next_due(self, step: int) -> float:
         if isinstance(self.every, str):
             return math.inf
         return (step // self.every + 1) * self.every
 
-    def _step(self) -> int:
-        """The steps of the optimizer. On JAX `self.model` also syncs the state to be measured."""
-        return self._offset + int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-
-    def _record(self, step: int) -> None:
-        start = time.perf_counter()
-        values = self._layout.values(self._measurement(), start)
-        self.records.append(Record(time.time(), step, self._epoch, self._layout, values))
+    def _record(self, step: int, unless_repeated: bool = False) -> None:
+        start, self._values = time.perf_counter(), None
+        values = self._values = self._layout.values(self._measurement(), start)
+        record = Record(time.time(), step, self._epoch, self._layout, values)
+        if unless_repeated and self.records and record.repeats(self.records[-1]):
+            return
+        self.records.append(record)
         for file in self._files:
-            file.write(self.records)
+            with self._training_goes_on():
+                file.write(self.records)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A copy is a new callback of the same configuration: compiled functions and open models

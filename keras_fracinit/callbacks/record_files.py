@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
+
+from keras_fracinit.utils.validation import check_path
 
 Record = TypeVar("Record")
 
@@ -76,6 +79,21 @@ class RecordFile(Generic[Record]):
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+
+def local_path(argument: str, path: Any) -> Path:
+    """The path, with `~` expanded; one with a scheme would become a folder of that name.
+
+    Raises:
+        TypeError: If `path` is no path.
+        ValueError: If it starts with a scheme, such as "gs://".
+    """
+    local = check_path(argument, path)
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):  # a path object has lost the second slash
+        raise ValueError(
+            f"`{argument}` must be on a local file system. Received: {argument}={str(path)!r}"
+        )
+    return Path(os.path.expanduser(local))
 
 
 def csv_file(

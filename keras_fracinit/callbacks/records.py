@@ -84,6 +84,14 @@ class Record(NamedTuple):
             for label, (value, stderr) in zip(self.layout.labels, self.values.tolist(), strict=True)
         ]
 
+    def repeats(self, other: Record) -> bool:
+        """Whether the same was measured at the same step; changes since then do not count."""
+        if self.step != other.step or self.layout is not other.layout:
+            return False
+        state = [label.quantity not in ("updates", "logger") for label in self.layout.labels]
+        # An accelerator may sum in another order.
+        return np.allclose(self.values[state], other.values[state], 1e-6, 0.0, equal_nan=True)
+
     def scalars(self) -> tuple[float, int, zip[tuple[str, float]]]:
         return self.time, self.step, zip(self.layout.tags, self.values[:, 0].tolist(), strict=True)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,7 +23,10 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import keras_fracinit as kf
 from keras_fracinit import MomentLogger
 from keras_fracinit.callbacks import COLUMNS
-from keras_fracinit.models import QUANTITIES
+from keras_fracinit.callbacks.record_files import RecordFile
+from keras_fracinit.callbacks.records import Layout, Record
+from keras_fracinit.callbacks.steps import StepCounter
+from keras_fracinit.models import QUANTITIES, Measurement
 
 BACKEND = keras.backend.backend()
 X, Y = NETWORKS[0].x, NETWORKS[0].y
@@ -127,6 +131,39 @@ def test_unseeded_initializers_draw_the_same_in_a_model_that_is_built_by_trainin
         fit(model, *[MomentLogger(X)] * watched, y=X)
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_state_of_a_model_that_is_built_by_training_does_not_move(eager):
+    class Unbuilt(keras.Model):
+        """Has seeds and a counter, some made when it is built."""
+
+        def __init__(self):
+            super().__init__()
+            self.noise, self.dropout = keras.layers.GaussianNoise(0.5), keras.layers.Dropout(0.3)
+            self.first, self.second = keras.layers.Dense(8, "relu"), keras.layers.Dense(3)
+            self.generator = keras.random.SeedGenerator()
+
+        def build(self, shape):
+            self.calls = self.add_weight(shape=(), initializer="zeros", trainable=False)
+            self.late = keras.random.SeedGenerator()
+            super().build(shape)
+
+        def call(self, inputs, training=False):
+            self.calls.assign_add(1.0)
+            for generator in (self.generator, self.late):
+                inputs += keras.random.normal((8,), seed=generator)
+            return self.second(self.dropout(self.first(self.noise(inputs))))
+
+    results = []
+    for watched in (False, True):
+        keras.utils.set_random_seed(1)
+        model = compiled(Unbuilt, run_eagerly=eager)
+        log = fit(model, *[MomentLogger((X, Y), quantities=QUANTITIES)] * watched, epochs=2)
+        results.append((log.history["loss"], [numpy(v) for v in model.variables]))
+    assert results[0][0] == results[1][0]
+    for a, b in zip(results[0][1], results[1][1], strict=True):
         np.testing.assert_array_equal(a, b)
 
 
@@ -255,6 +292,99 @@ def test_several_fits_continue_and_another_model_starts_afresh():
     assert [record.step for record in logger.records] == [0, 5, 10, 15, 15, 20]
     fit(compiled(), logger)
     assert [record.step for record in logger.records] == [0, 5]
+
+
+def test_a_fit_begins_with_a_record_if_the_model_has_changed():
+    logger, model = MomentLogger(X, quantities=("weights",)), compiled()
+    fit(model, logger)
+    kf.reinitialize(model, s=1.0, seed=3)
+    fit(model, logger, epochs=2, initial_epoch=1)
+    assert [(r.step, r.epoch) for r in logger.records] == [(0, 0), (5, 0), (5, 1), (10, 1)]
+    kernels = "statistic == 's_scale' and layer.str.endswith('kernel')"
+    fresh = logger.history.query(f"epoch == 1 and step == 5 and {kernels}")
+    kf.reinitialize(model, s=1.0, seed=3)
+    fit(model, logger)
+    again = logger.history.query(f"epoch == 0 and step == 10 and {kernels}")
+    np.testing.assert_array_equal(again.value, fresh.value)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_fit_begins_with_the_weights_that_were_restored(first):
+    best = keras.callbacks.EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)
+    logger, model = MomentLogger(X, quantities=("weights", "updates")), compiled()
+    fit(model, *[logger, best][:: 1 if first else -1], epochs=4)
+    kernel = model.layers[0].kernel
+    restored = np.sqrt(np.mean(numpy(kernel) ** 2))
+    fit(model, logger)
+    values = logger.history.query(f"layer == '{kernel.path}' and order == 2")
+    values = values.pivot_table("value", "step", "quantity", lambda v: [*v], dropna=False)
+    assert list(values.index) == [0, 5, 10, 15]  # 10 twice: the last of two epochs, and restored
+    stopped, start = values.weights[10]
+    assert start == pytest.approx(restored, rel=1e-5)
+    assert stopped != pytest.approx(restored, rel=1e-5)
+    assert values.updates[10][1] > 0
+
+
+class OwnStep(keras.Model):
+    """Trains by optimizers that Keras does not know, as a GAN does: here by none."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3)
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def train_step(self, *args):
+        logs = {"seen": keras.ops.ones(())}
+        return (logs, args[0]) if BACKEND == "jax" else logs
+
+
+def frozen():
+    model = mlp()
+    model.trainable = False
+    return model
+
+
+@pytest.mark.parametrize(
+    ("build", "accumulation", "every", "steps"),
+    [
+        (OwnStep, None, "epoch", [0, 5, 10, 15]),
+        (OwnStep, None, 2, [0, 2, 4, 6, 8, 10, 12, 14]),
+        (OwnStep, None, 7, [0, 7, 10, 14]),  # 10: the second fit begins
+        (OwnStep, 2, 2, [0, 4, 6, 8, 10, 12, 14]),  # two steps take four batches
+        (OwnStep, 2, 7, [0, 14]),
+        (frozen, None, "epoch", [0, 5, 10, 15]),
+        (frozen, None, 2, [0, 2, 4, 6, 8, 10, 12, 14]),
+    ],
+)
+def test_batches_are_counted_where_the_optimizer_of_the_model_stands_still(
+    build, accumulation, every, steps
+):
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=accumulation)
+    model, logger = compiled(build, optimizer), MomentLogger(X, every=every)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that there is nothing to train
+        fit(model, logger, epochs=2)
+        fit(model, logger, epochs=3, initial_epoch=2)
+    assert [record.step for record in logger.records] == steps
+
+
+def test_a_train_step_that_uses_the_optimizer_counts_its_steps():
+    class Usual(keras.Sequential):
+        def train_step(self, *args, **kwargs):
+            return super().train_step(*args, **kwargs)
+
+    def build():
+        return Usual([keras.Input((8,)), keras.layers.Dense(3)])
+
+    optimizer = keras.optimizers.SGD(gradient_accumulation_steps=2)
+    logger = MomentLogger(X, every=2)
+    fit(compiled(build, optimizer), logger, batch_size=4, epochs=2)
+    assert [record.step for record in logger.records] == [0, 2, 4, 6, 8, 10]
 
 
 def probes():
@@ -535,6 +665,113 @@ def test_events_are_written_without_tensorflow(tmp_path):
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
     assert [event.step for event in events(tmp_path)] == [3]
+
+
+# Faults
+
+
+def broken(*args, **kwargs):
+    raise RuntimeError("broken on purpose")
+
+
+FAULTS = {
+    "the pass": (Measurement, "__call__"),
+    "the slopes": (Layout, "values"),
+    "the step": (StepCounter, "steps"),
+    "the comparison": (Record, "repeats"),
+    "the files": (RecordFile, "write"),
+    "the bytes": (RecordFile, "_append"),
+}
+
+
+@pytest.mark.parametrize("every", ["epoch", 2])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_a_record_costs_one_warning(fault, every, tmp_path, monkeypatch):
+    place, name = FAULTS[fault]
+    original, training = getattr(place, name), compiled()
+
+    class Break(keras.callbacks.Callback):
+        """Breaks the logger in the second and third epoch."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            monkeypatch.setattr(place, name, broken if epoch in (1, 2) else original)
+
+    logger = MomentLogger(X, path=tmp_path / "a.csv", log_dir=tmp_path, every=every)
+    fit(training, logger)  # so that a later fit compares its start
+    logger.every = every
+    with pytest.warns(RuntimeWarning, match="broken on purpose.*Training goes on") as caught:
+        history = fit(training, Break(), logger, epochs=5, initial_epoch=1).history
+    assert len([w for w in caught if "broken on purpose" in str(w.message)]) == 1
+    assert int(numpy(training.optimizer.iterations)) == 25
+    assert all(len(values) == 4 for values in history.values())  # the same keys in every epoch
+    lost = fault in ("the pass", "the slopes")
+    assert np.isnan(history["activations/slope/s1"][0]) == lost
+    assert np.isfinite(history["activations/slope/s1"][-1])
+    assert logger.records[-1].step == {"epoch": 25, 2: 24}[every]
+    assert_same_as_file(logger, tmp_path / "a.csv")
+    assert {event.step for event in events(tmp_path)} == {r.step for r in logger.records}
+
+
+def test_a_model_that_fails_later_is_trained_on():
+    class Fails(keras.layers.Layer):
+        broken = False
+
+        def call(self, inputs):
+            if self.broken and keras.ops.shape(inputs)[0] == len(X):
+                raise RuntimeError("out of memory")
+            return inputs
+
+    layer = Fails()
+    model = keras.Sequential([keras.Input((8,)), layer, keras.layers.Dense(3)])
+    model.compile("sgd", "mse", run_eagerly=True)
+    spy = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: setattr(layer, "broken", epoch == 1)
+    )
+    logger = MomentLogger(X)
+    with pytest.warns(RuntimeWarning, match="could not record: ValueError: (?s:.*)out of memory"):
+        fit(model, spy, logger, epochs=3)
+    assert [record.step for record in logger.records] == [0, 5, 15]
+
+
+def test_a_model_with_nothing_to_measure_is_trained():
+    model = compiled(lambda: keras.Sequential([keras.Input((8,)), keras.layers.Dense(3)]))
+    model.trainable = False
+    logger = MomentLogger((X, Y), quantities=("gradients",), every=2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        history = fit(model, logger, epochs=2).history
+    assert len([w for w in caught if "Nothing is recorded" in str(w.message)]) == 1
+    assert list(history) == ["loss"]
+    assert not logger.records
+    model.trainable = True
+    model.compile("sgd", "mse")
+    fit(model, logger)
+    assert [record.step for record in logger.records] == [0, 2, 4]
+
+
+def test_losses_without_targets():
+    layer = keras.layers.Dense(3, activity_regularizer="l2")
+    model = keras.Sequential([keras.Input((8,)), layer])
+    model.compile("sgd")
+    logger = MomentLogger((X, None), quantities=("gradients",))
+    fit(model, logger, y=None)
+    assert len(logger.records) == 2
+
+
+def test_paths_are_expanded_and_local(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    fit(compiled(), MomentLogger(X, path="~/moments.csv", log_dir="~/events"))
+    assert (tmp_path / "moments.csv").is_file()
+    assert events(tmp_path / "events")
+    for name, path in (
+        ("path", "gs://bucket/a.csv"),
+        ("path", Path("gs://bucket/a.csv")),
+        ("log_dir", "s3://bucket/logs"),
+    ):
+        with pytest.raises(ValueError, match=f"`{name}` must be on a local file system"):
+            MomentLogger(X, **{name: path})
+    assert {path.name for path in tmp_path.iterdir()} == {"moments.csv", "events"}
 
 
 # Bad input
