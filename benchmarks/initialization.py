@@ -27,7 +27,8 @@ from rich.console import Console
 from rich.table import Table
 from whole_model import small
 
-from keras_fracinit import FracReLU, gain, laws, moments, reinitialize
+from keras_fracinit import FracReLU, gain, laws, reinitialize
+from keras_fracinit.propagation import moments
 
 console = Console(highlight=False)
 
