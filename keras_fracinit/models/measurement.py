@@ -23,6 +23,7 @@ import numpy.typing as npt
 from keras import ops
 
 from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
+from keras_fracinit.models.building import build_model
 from keras_fracinit.models.compilers import COMPILERS
 from keras_fracinit.models.probe import Data
 from keras_fracinit.models.recorder import Recorder, call_model
@@ -105,9 +106,7 @@ class Measurement:
     ) -> None:
         self.model, self.data, self.request = model, data, request
         if not model.built:
-            # The scope keeps the seeds and counters of its layers where they are.
-            with keras.StatelessScope():
-                call_model(model, keras.tree.map_structure(lambda array: array[:1], data.x), False)
+            build_model(model, data.x)
         self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
         variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}
         self.trainable = list(model.trainable_variables)

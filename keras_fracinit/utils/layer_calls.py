@@ -28,14 +28,15 @@ _LOCK = threading.RLock()
 def intercepting(on_layer: Handler, on_operation: Handler | None = None) -> Iterator[None]:
     """Hands each call of a layer, or of an operation on symbols, in this thread to a handler."""
     with _LOCK, ExitStack() as replaced:
-        replaced.enter_context(_replacing(keras.layers.Layer, "__call__", on_layer))
+        replaced.enter_context(replacing(keras.layers.Layer, "__call__", on_layer))
         if on_operation is not None:
-            replaced.enter_context(_replacing(keras.Operation, "symbolic_call", on_operation))
+            replaced.enter_context(replacing(keras.Operation, "symbolic_call", on_operation))
         yield
 
 
 @contextmanager
-def _replacing(kind: type, name: str, handler: Handler) -> Iterator[None]:
+def replacing(kind: type, name: str, handler: Handler) -> Iterator[None]:
+    """Hands each call of a method in this thread to a handler, with the original method first."""
     thread = threading.get_ident()
     original = getattr(kind, name)
 
