@@ -271,7 +271,9 @@ class _Finder:
             return signal
         if not signal.antisymmetric:
             raise End(f"{action.name} acts where only the difference of a pair is linear", [signal])
-        if action.law is None or action.law.pair is None:
+        if action.law is None:
+            raise End(action.reason, [signal])
+        if action.law.pair is None:
             raise End(f"{action.name} has no linear odd part", [signal])
         if isinstance(activation, layers.PReLU):
             self.between.append(activation)

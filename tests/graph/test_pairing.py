@@ -121,6 +121,12 @@ ENDS = [
         "Absolute has no linear odd part",
     ),
     (lambda x: layers.Dense(3)(layers.Dense(4, "mish")(x)), (6,), "mish has no linear odd part"),
+    (lambda x: layers.Dense(3)(layers.Dense(4, "softmax")(x)), (6,), "softmax follows"),
+    (
+        lambda x: layers.Dense(3)(layers.Dense(4, lambda y: ops.relu(y))(x)),
+        (6,),
+        "`activation` must be a function that Keras can save by name",
+    ),
     (
         lambda x: layers.Dense(3)(layers.Softmax()(layers.Dense(4)(x))),
         (6,),

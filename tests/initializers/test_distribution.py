@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from cases import CASES, EVERY, MIRRORED, assert_drawn_at, covering, drawn_from, draws, numpy
+from cases import CASES, EVERY, MIRRORED, assert_drawn_at, covering, draws, numpy
 
 import keras_fracinit as kf
 
@@ -91,11 +91,12 @@ def test_keras_distribution_shards_what_is_drawn(case, weights, make, seed, dist
         np.testing.assert_array_equal(initial, expected)
 
 
-SHARDED = [*CASES, *MIRRORED[1:2]]
+SHARDED = draws(CASES, "untruncated_normal", "truncated_normal", "uniform")
+SHARDED += [*draws(CASES[:1], "stable"), *draws(MIRRORED[1:2], "untruncated_normal")]
 
 
 @on_jax
-@drawn_from("untruncated_normal", "truncated_normal", "uniform", once=["stable"], cases=SHARDED)
+@pytest.mark.parametrize(("case", "weights"), SHARDED)
 def test_kernels_too_large_for_one_device_are_drawn_sharded(case, weights, distributed):
     # 4 bytes x 8 devices x this is over 250 MiB: Keras then traces the initializer under jit.
     shape = (4096, 2048)

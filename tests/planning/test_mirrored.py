@@ -14,6 +14,7 @@ from keras_fracinit.graph.kernel_table import sites_of
 from keras_fracinit.initializers.pairs import pair_law_of
 from keras_fracinit.laws import Dropout, LeakyReLU, Linear, ReLU
 from keras_fracinit.planning import plan, reinitialize, steps
+from keras_fracinit.propagation import correlation_map
 from keras_fracinit.propagation.moments import gain
 
 layers = keras.layers
@@ -133,6 +134,24 @@ def test_orthogonal_blocks_keep_every_size_and_angle(activation):
     np.testing.assert_allclose(y @ y.T, x @ x.T, atol=1e-4)
     assert {change.distribution for change in kernels(report)} == {"orthogonal"}
     assert [change.pairs for change in kernels(report)] == ["outputs", *["both"] * 19, "inputs"]
+
+
+def test_outputs_have_the_angles_of_one_activation_behind_any_depth():
+    """Cosines of the differences stay; those of the outputs are theirs, through one layer."""
+    model = stack((128,), *[dense(256, "relu")] * 20)()
+    with_head = keras.Sequential([model, layers.Dense(4)])
+    reinitialize(with_head, seed=0, mirrored=True)
+    y = called(model)(np.eye(128, dtype="float32"))
+    y /= np.linalg.norm(y, axis=1, keepdims=True)
+    cosines = (y @ y.T)[np.triu_indices(128, 1)]
+    # 1/pi, up to the spread of 128 units, over some 128 independent rows.
+    assert cosines.mean() == pytest.approx(correlation_map("relu", 0.0), abs=4 * cosines.std() / 11)
+
+
+def test_batch_statistics_of_training_keep_the_halves():
+    model = trained(behind(layers.BatchNormalization, layers.ReLU)())
+    reinitialize(model, seed=0, mirrored=True)
+    assert_keeps_sums(lambda x: exact(model(x, training=True)), normal(8, 6), "sign")
 
 
 def test_center_taps_keep_every_position():
