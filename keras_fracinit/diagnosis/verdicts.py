@@ -78,13 +78,21 @@ def _not_finite(outputs: Sequence[Output], known: _Kernels) -> Iterator[str]:
 
 
 def _dead(signals: Sequence[Output]) -> Iterator[str]:
-    dead = next((output for output in signals if output.signal.dead_inputs == 1.0), None)
+    # A zero branch of a sum, as some networks start with, is not the end of the signal.
+    last = max((i for i, output in enumerate(signals) if _tells_apart(output)), default=-1)
+    behind = signals[last + 1 :]
+    dead = next((output for output in behind if output.signal.dead_inputs == 1.0), None)
     if dead:
         yield f"dead: every output is zero from {_at(dead)} on"
     elif signals:
         share = signals[-1].signal.dead_inputs
         if share > max(_DYING, signals[0].signal.dead_inputs):
             yield f"dying: {_at(signals[-1])} is zero for {share:.0%} of the inputs"
+
+
+def _tells_apart(output: Output) -> bool:
+    """Whether an output depends on the input; behind zeros all that is left is the biases."""
+    return output.signal.dead_inputs < 1.0 and output.signal.cosine < 1.0 - 1e-6
 
 
 def _strays(walks: Sequence[Walk]) -> Iterator[str]:

@@ -169,6 +169,21 @@ def test_orthogonal_blocks_leave_no_room(activation):
     assert 1.0 < last.high / last.low < math.exp(31 * 2e-3 + 1e-6)
 
 
+def test_a_branch_that_starts_at_zero_is_not_taken_for_death():
+    inputs = keras.Input((32,))
+    x = layers.Dense(16, "relu")(inputs)
+    for _ in range(2):
+        branch = layers.Dense(16, "relu")(x)
+        x = layers.ReLU()(layers.Add()([x, layers.Dense(16, kernel_initializer="zeros")(branch)]))
+    model = keras.Model(inputs, layers.Dense(4, name="last")(x))
+    assert diagnose(model, X).healthy
+    first = model.layers[1]
+    first.kernel.assign(0.0 * first.kernel)
+    model.get_layer("last").bias.assign(np.ones(4))  # after which the outputs are not zero
+    path = f"layer 1 ({first.path})"
+    assert diagnose(model, X).verdicts[0] == f"dead: every output is zero from {path} on"
+
+
 # What is recognised.
 
 
