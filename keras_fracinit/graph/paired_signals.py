@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from keras_fracinit.graph.call_graph import Call
+from keras_fracinit.graph.operations import Effect
 from keras_fracinit.initializers.pairs import Runs
 
 
@@ -41,6 +42,9 @@ class End(Exception):
     def __init__(self, reason: str, signals: Iterable[Signal | None]) -> None:
         super().__init__(reason)
         self.makers = frozenset[int]().union(*(s.makers for s in signals if s is not None))
+
+
+Rule = Callable[[Call, list[Signal | None]], Signal | None]
 
 
 # What layers that hand a signal on do to the place of its pairs.
@@ -124,8 +128,7 @@ def _joined(call: Call, signals: list[Signal | None]) -> Signal | None:
     return joined
 
 
-_Passing = Callable[[Call, list[Signal | None]], Signal | None]
-HAND_ON: dict[str, _Passing] = {
+HAND_ON: dict[str, Rule] = {
     **dict.fromkeys(
         (
             *("InputLayer", "Identity", "ActivityRegularization", "GaussianNoise", "RepeatVector"),
@@ -145,3 +148,36 @@ HAND_ON: dict[str, _Passing] = {
 
 def channel_axis(layer: Any) -> int:
     return 1 if getattr(layer, "data_format", None) == "channels_first" else -1
+
+
+def _averaged(call: Call, signals: list[Signal | None]) -> Signal | None:
+    if type(call.op).__name__ != "Mean":
+        return pooled(call, signals)
+    signal, rank = signals[0], len(call.inputs[0].shape)
+    axes = call.op.axis if call.op.axis is not None else range(rank)
+    reduced = {a % rank for a in ([axes] if isinstance(axes, int) else axes)}
+    if signal is None or signal.axis != -1 or rank - 1 in reduced:
+        raise End("a mean over the channels ends the pairs", signals)
+    return signal
+
+
+def _picked(call: Call, signals: list[Signal | None]) -> Signal | None:
+    raise End("max pooling ends the pairs; average pooling would keep them", signals)
+
+
+def _handed_on(call: Call, signals: list[Signal | None]) -> Signal | None:
+    name = type(call.op).__name__
+    return HAND_ON.get(name.rstrip("123D") if name[-1] == "D" else name, ended)(call, signals)
+
+
+def ended(call: Call, signals: list[Signal | None]) -> Signal | None:
+    """The rule of everything else."""
+    raise End(f"{type(call.op).__name__} ends the pairs", signals)
+
+
+# The rules of effects that depend on nothing but the call and its signals.
+RULES: dict[Effect, Rule] = {
+    Effect.PASSES: _handed_on,
+    Effect.AVERAGES: _averaged,
+    Effect.PICKS: _picked,
+}

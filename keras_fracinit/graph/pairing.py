@@ -20,7 +20,7 @@ rounds are at most as many as the kernels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,12 +32,12 @@ from keras_fracinit.graph.kernel_table import KernelSite, sites_of
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import Effect, action_of, effect_of
 from keras_fracinit.graph.paired_signals import (
-    HAND_ON,
+    RULES,
     ZERO,
     End,
     Signal,
     channel_axis,
-    pooled,
+    ended,
 )
 from keras_fracinit.initializers.pairs import Pairs, Runs
 from keras_fracinit.laws.base import Law
@@ -139,6 +139,13 @@ class _Finder:
             elif (width := _width(kernel.site)) is None or width % 2:
                 self.makes_none[i] = f"{width} units: an odd width has no pairs"
         self.uses: dict[int, _Use] = {}
+        self._rules = {
+            **RULES,
+            Effect.SUMS: self.add,
+            Effect.DROPS: self.drop,
+            Effect.NORMALIZES: self.normalize,
+            Effect.ACTS: self.act,
+        }
         self.between: list[Any] = []
 
     def find(self) -> tuple[list[Form], list[Any]]:
@@ -217,8 +224,7 @@ class _Finder:
             return self._with_zeros(call, signals)
         if not any(signals):
             return None
-        rule = _RULES.get(effect_of(op), _ended)
-        return rule(self, call, signals)
+        return self._rules.get(effect_of(op), ended)(call, signals)
 
     def _through_kernel(self, site: KernelSite, signal: Signal | None, call: Call) -> Signal | None:
         i, kind = self.places[_key(site)], site.spec.kind
@@ -315,7 +321,7 @@ class _Finder:
             return None
         name = type(op).__name__
         if isinstance(op, layers.Wrapper):
-            return _ended(self, call, signals)
+            return ended(call, signals)
         if isinstance(op, layers.BatchNormalization) and not signal.antisymmetric:
             raise End(
                 f"{name} behind an activation ends the pairs: before it, it would keep them",
@@ -327,42 +333,6 @@ class _Finder:
                 raise End(f"{name} of {groups} groups ends the pairs", signals)
         self.between.append(op)
         return signal._replace(nonnegative=False)
-
-    def average(self, call: Call, signals: list[Signal | None]) -> Signal | None:
-        if type(call.op).__name__ != "Mean":
-            return pooled(call, signals)
-        signal, rank = signals[0], len(call.inputs[0].shape)
-        axes = call.op.axis if call.op.axis is not None else range(rank)
-        reduced = {a % rank for a in ([axes] if isinstance(axes, int) else axes)}
-        if signal is None or signal.axis != -1 or rank - 1 in reduced:
-            raise End("a mean over the channels ends the pairs", signals)
-        return signal
-
-    def pick(self, call: Call, signals: list[Signal | None]) -> Signal | None:
-        raise End("max pooling ends the pairs; average pooling would keep them", signals)
-
-    def hand_on(self, call: Call, signals: list[Signal | None]) -> Signal | None:
-        name = type(call.op).__name__
-        rule = HAND_ON.get(name.rstrip("123D") if name[-1] == "D" else name)
-        if rule is None:
-            raise End(f"{name} ends the pairs", signals)
-        return rule(call, signals)
-
-
-def _ended(finder: _Finder, call: Call, signals: list[Signal | None]) -> Signal | None:
-    raise End(f"{type(call.op).__name__} ends the pairs", signals)
-
-
-_Rule = Callable[[_Finder, Call, list[Signal | None]], Signal | None]
-_RULES: dict[Effect, _Rule] = {
-    Effect.PASSES: _Finder.hand_on,
-    Effect.AVERAGES: _Finder.average,
-    Effect.PICKS: _Finder.pick,
-    Effect.SUMS: _Finder.add,
-    Effect.DROPS: _Finder.drop,
-    Effect.NORMALIZES: _Finder.normalize,
-    Effect.ACTS: _Finder.act,
-}
 
 
 # Kernels.
