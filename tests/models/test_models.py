@@ -389,6 +389,17 @@ def test_signals_far_from_one_neither_overflow_nor_die(value):
     assert measured["zeros", None][0] == 0
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="float64 must be switched on first.")
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("factor", [1e-60, 1e60])
+def test_float64_is_kept(factor, compiled):
+    double = keras.layers.Rescaling(factor, dtype="float64")
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0), double])
+    measurement = Measurement(model, Data(np.ones((5, 3), "float32")), Request(), compiled)
+    order = measurement.request.columns.index(("s_scale", 1.0))
+    assert measurement.first[:, order, 0] == pytest.approx([2.0, 2.0 * factor], rel=1e-6, abs=0)
+
+
 def test_float16_does_not_overflow():
     measurement, table = measure(constant(300, "mixed_float16"), np.zeros((5, 3), "float32"))
     measured = cells(measurement, table)["activations", measurement.rows[0].layer, 0]
