@@ -48,6 +48,8 @@ _POWERS = {0.5: "sqrt", 2.0: "square"}
 # The bounds of a divisor of a signal: zero stays zero, and infinity infinity. Their reciprocals
 # are normal numbers of float32, because compilers multiply by the reciprocal.
 _DIVISORS = (1e-37, 1e37)
+# The same for float64. Wide, because on torch Keras takes the mean of float64 in float32.
+_DOUBLE_DIVISORS = (1e-307, 1e307)
 
 
 _silent = np.errstate(divide="ignore", invalid="ignore", over="ignore")
@@ -264,7 +266,7 @@ def scaled_norms(signal: Any, kind: Any, xp: Any) -> Any:
     else:
         # In float32 the square of 1e20 overflows and that of 1e-23 is zero, and signals that
         # explode or vanish are the very ones to be measured.
-        scale = xp.clip(xp.max(magnitudes, axis=-1), *_DIVISORS)
+        scale = _divisor(xp.max(magnitudes, axis=-1), xp)
         if isinstance(kind, str):
             norms = scale * xp.sqrt(xp.mean(xp.square(signal / scale[..., None]), axis=-1))
         else:
@@ -290,7 +292,7 @@ def summarize(
     survivors = xp.sum(alive, axis=(-2, -1))
     deviations = xp.square(logs - log_mean[..., None, None])
     log_variance = [moment * survivors / (survivors - 1) for moment in _mean(deviations, alive, xp)]
-    scale = xp.clip(xp.max(norms, axis=(-2, -1)), *_DIVISORS)
+    scale = _divisor(xp.max(norms, axis=(-2, -1)), xp)
     relative = norms / scale[..., None, None]
 
     def s_scale(order: float) -> tuple[Any, Any]:
@@ -314,6 +316,11 @@ def summarize(
         flat = xp.reshape(norms, (*norms.shape[:-2], size))
         table["tail_index", None] = _hill(flat, _tail_size(size), xp)
     return table
+
+
+def _divisor(largest: Any, xp: Any) -> Any:
+    double = "float64" in str(largest.dtype)
+    return xp.clip(largest, *(_DOUBLE_DIVISORS if double else _DIVISORS))
 
 
 def _mean(values: Any, weights: Any, xp: Any) -> tuple[Any, Any]:

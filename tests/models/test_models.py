@@ -393,8 +393,12 @@ def test_signals_far_from_one_neither_overflow_nor_die(value):
 @pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("factor", [1e-60, 1e60])
 def test_float64_is_kept(factor, compiled):
-    double = keras.layers.Rescaling(factor, dtype="float64")
-    model = keras.Sequential([keras.Input((3,)), keras.layers.Rescaling(2.0), double])
+    class Scales(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs * keras.ops.convert_to_tensor(factor, "float64")
+
+    layers = [keras.layers.Rescaling(2.0), Scales(dtype="float64")]
+    model = keras.Sequential([keras.Input((3,)), *layers])
     measurement = Measurement(model, Data(np.ones((5, 3), "float32")), Request(), compiled)
     order = measurement.request.columns.index(("s_scale", 1.0))
     assert measurement.first[:, order, 0] == pytest.approx([2.0, 2.0 * factor], rel=1e-6, abs=0)
