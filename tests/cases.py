@@ -174,15 +174,22 @@ def covering(rows, *axes, once=()):
         if weights["distribution"] not in once:
             needs[indices].add(("row", indices[0]))
     parameters = []
-    quick = _small_cover(needs)
+    small = _small_cover(needs)
     for indices in needs:
         chosen = [column[index] for column, index in zip(columns, indices, strict=True)]
         values = itertools.chain.from_iterable(parameter.values for parameter in chosen)
-        marks = () if indices in quick else pytest.mark.slow
+        marks = () if indices in small else pytest.mark.slow
         name = "-".join(parameter.id for parameter in chosen)
         parameters.append(pytest.param(*values, id=name, marks=marks))
     names = ["case", "weights", *(name.strip() for axis in axes for name in axis[0].split(","))]
     return pytest.mark.parametrize(names, parameters)
+
+
+def quick(first, *others):
+    """Values of a parameter of which only the first is quick: a tuple of them, if several are."""
+    several = first if isinstance(first, tuple) else (first,)
+    slow = (pytest.param(value, marks=pytest.mark.slow) for value in others)
+    return [*several, *slow]
 
 
 def _small_cover(needs):

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cases import WEIGHTS, exact, mirrored, numpy
+from cases import WEIGHTS, exact, mirrored, numpy, quick
 
 import keras_fracinit as kf
 from keras_fracinit import laws
@@ -49,7 +49,7 @@ def halved(shape, form, input_axis, output_axis):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("distribution", WEIGHTS)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", quick("both", "outputs", "inputs"))
 def test_a_kernel_is_the_block_of_an_unpaired_draw_doubled(form, distribution, dtype):
     options = {"s": 0.8, "seed": 5}
     initializer = kf.FracReLU(
@@ -73,7 +73,7 @@ KERNELS = {
 }
 
 
-@pytest.mark.parametrize("mode", ["fan_in", "fan_out"])
+@pytest.mark.parametrize("mode", quick("fan_in", "fan_out"))
 @pytest.mark.parametrize("name", KERNELS)
 @pytest.mark.parametrize("form", FORMS)
 def test_the_paired_axes_are_the_last_of_the_inputs_and_of_the_outputs(form, name, mode):
@@ -151,7 +151,7 @@ WINDOWS = [
 
 
 @pytest.mark.parametrize(("shape", "taps", "tap"), WINDOWS, ids=str)
-@pytest.mark.parametrize("form", [None, *FORMS])
+@pytest.mark.parametrize("form", quick((None, "both"), "outputs", "inputs"))
 def test_one_tap_holds_the_kernel_of_a_dense_layer(form, shape, taps, tap):
     for distribution in ("untruncated_normal", "orthogonal"):
         options = {"distribution": distribution, "seed": 4, "pairs": form}
@@ -236,7 +236,7 @@ def test_configurations_of_earlier_versions_load():
     np.testing.assert_array_equal(exact(old((4, 6))), exact(kf.FracReLU(seed=7)((4, 6))))
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", quick(("gelu", "hard_silu"), "relu", "leaky", "randomized"))
 def test_every_initializer_takes_pairs(name):
     for form, distribution in itertools.product(FORMS, WEIGHTS):
         if name == "hard_silu" and form == "inputs" and distribution == "stable":
@@ -262,7 +262,7 @@ def test_without_a_seed_every_draw_is_new(form):
 
 
 @pytest.mark.skipif(BACKEND == "torch", reason="torch does not trace.")
-@every_option
+@pytest.mark.parametrize("options", quick(TAPS, *(x for x in OPTIONS if x is not TAPS)), ids=str)
 def test_a_traced_draw_has_the_same_bits(options):
     initializer, shape = kf.FracReLU(seed=3, **options), shape_of(options)
     if BACKEND == "jax":
@@ -367,13 +367,8 @@ def test_a_network_is_linear_in_its_input(name):
     np.testing.assert_allclose(whole, y[:1] + 2 * y[1:2], atol=1e-5 * np.abs(whole).max())
 
 
-@pytest.mark.parametrize(
-    ("name", "suffix"),
-    [
-        *(("convolutional", ".keras"), ("joined", ".h5")),
-        *(pytest.param(*r, marks=slow) for r in (("convolutional", ".h5"), ("joined", ".keras"))),
-    ],
-)
+@pytest.mark.parametrize("suffix", quick(".keras", ".h5"))
+@pytest.mark.parametrize("name", MODELS)
 def test_taps_and_runs_are_saved(name, suffix, tmp_path):
     model, x = MODELS[name]()
     model.save(tmp_path / f"model{suffix}")
@@ -463,10 +458,9 @@ def test_a_hundred_layers_keep_all_singular_values(name, units, dtype):
     assert np.abs(values - 1).max() < (2e-5 if dtype == "float32" else 1e-12)
 
 
-@pytest.mark.parametrize("size", [30.0, pytest.param(1e-3, marks=slow)])
-@pytest.mark.parametrize(
-    "name", ["silu", *(pytest.param(n, marks=slow) for n in SMOOTH if n != "silu")]
-)
+@slow
+@pytest.mark.parametrize("size", [1e-3, 30.0])
+@pytest.mark.parametrize("name", SMOOTH)
 def test_a_real_network_of_a_hundred_layers_is_an_isometry(name, size):
     """Differences are linear in the input, so the images of a basis are their Jacobian."""
     half = 16
@@ -540,13 +534,8 @@ def deviations(sizes):
     return (sizes.mean(axis=1) - 1) / (sizes.std(axis=1) / math.sqrt(sizes.shape[1]))
 
 
-@pytest.mark.parametrize(
-    ("s", "mode"),
-    [
-        *((0.5, "fan_in"), (1.0, "fan_out")),
-        *(pytest.param(*row, marks=slow) for row in ((1.0, "fan_in"), (0.5, "fan_out"))),
-    ],
-)
+@pytest.mark.parametrize("s", quick(1.0, 0.5))
+@pytest.mark.parametrize("mode", quick("fan_in", "fan_out"))
 def test_the_moment_is_kept_while_the_activation_changes(s, mode):
     assert np.abs(deviations(sizes_over_depth(CHANGING, s, mode))).max() < SIGMAS
 

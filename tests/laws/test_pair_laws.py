@@ -6,6 +6,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from cases import quick
 from second_route import by_laplace, by_mixture, relative_error
 
 from keras_fracinit import effective_order, gain, log_norm
@@ -25,7 +26,7 @@ from keras_fracinit.propagation import propagate
 
 TOLERANCE = 1e-11
 SIGMAS = 4.0
-DRAWS = 400_000
+DRAWS = 200_000
 
 
 def registered(function):
@@ -207,7 +208,7 @@ MIXTURES = [
     Dropout(Dropout(LeakyReLU(-2.0), 0.1), 0.2).pair,
 ]
 ORDERS, WIDTHS = (0.1, 1.0, 1.3), (1, 2, 8, 64)
-_QUICK = set(zip(range(len(MIXTURES)), itertools.cycle(ORDERS), itertools.cycle(WIDTHS)))
+_QUICK = set(zip(range(0, len(MIXTURES), 2), itertools.cycle(ORDERS), itertools.cycle(WIDTHS)))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +223,7 @@ def test_gains_of_random_slopes_equal_40_digit_arithmetic(place, s, width):
     assert relative_error(gain(law, s, width), by_laplace(law, s, width)) < TOLERANCE
 
 
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("width", quick(WIDTHS[:3], WIDTHS[3]))
 @pytest.mark.parametrize("s", ORDERS)
 def test_gains_under_dropout_equal_a_mixture_over_the_units_left(s, width):
     law = Dropout(ReLU(), 0.3).pair
