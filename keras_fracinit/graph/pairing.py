@@ -211,7 +211,9 @@ class _Finder:
 
     def _through(self, call: Call, signals: list[Signal | None]) -> Signal | None:
         op = call.op
-        sites = [site for site in _sites_of(op) if _key(site) in self.places]
+        # The slopes of a PReLU are a matrix too, but no kernel.
+        known = [] if effect_of(op) is Effect.ACTS else _sites_of(op)
+        sites = [site for site in known if _key(site) in self.places]
         if sites:
             signal = signals[0] if signals else None
             for site in sites:

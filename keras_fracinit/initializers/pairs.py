@@ -93,24 +93,27 @@ class Pairs:
     def mirror(self, block: Any, input_axis: int, output_axis: int) -> Any:
         """The kernel that a block makes: doubled along the paired axes, with the sign turned."""
         if self.on_outputs:
-            block = ops.concatenate([block, -block], output_axis)
+            block = ops.concatenate([block, ops.negative(block)], output_axis)
         if self.on_inputs:
             block = self.repeat(block, input_axis, -1.0)
         return block
 
     def repeat(self, block: Any, axis: int, sign: float) -> Any:
-        """Doubles an axis: each run of the block, followed by itself times the sign."""
+        """Doubles an axis: each run of the block, followed by itself times the sign, 1 or -1."""
         shape, parts, start = tuple(block.shape), [], 0
         for half, count in self.runs_along(2 * shape[axis]):
             begin, size = [0] * len(shape), list(shape)
             begin[axis], size[axis] = start, half * count
             start += half * count
             part = block if size == list(shape) else ops.slice(block, begin, size)
-            split = (*shape[:axis], count, half, *shape[axis + 1 :])
-            part = part if count == 1 else ops.reshape(part, split)
-            partner = part if sign == 1.0 else sign * part
+            if count > 1:
+                part = ops.reshape(part, (*shape[:axis], count, half, *shape[axis + 1 :]))
+            partner = part if sign == 1.0 else ops.negative(part)
             part = ops.concatenate([part, partner], axis if count == 1 else axis + 1)
-            parts.append(ops.reshape(part, (*shape[:axis], 2 * half * count, *shape[axis + 1 :])))
+            if count > 1:
+                whole = 2 * half * count
+                part = ops.reshape(part, (*shape[:axis], whole, *shape[axis + 1 :]))
+            parts.append(part)
         return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis)
 
 

@@ -23,6 +23,23 @@ layers = keras.layers
 _NEUTRAL = {"gamma": 1.0, "beta": 0.0, "scale": 1.0, "moving_mean": 0.0, "moving_variance": 1.0}
 
 
+_LARGE = 2**22  # values of a block
+
+
+def distribution_of(site: KernelSite, form: Form) -> str:
+    """The default distribution of a mirrored kernel: orthogonal blocks, but for very large ones.
+
+    The decomposition of a block of 2048 x 2048 values takes longer than all other draws of a model
+    together. At such widths d the norm strays under normal weights by `1/sqrt(2 d)` per layer,
+    which is less than 2 %, so that exactness is worth little there.
+    """
+    if site.variable is None or form.pairs is None:
+        return "orthogonal"
+    doubled = (2 if form.takes_pairs else 1) * (2 if form.makes_pairs else 1)
+    large = math.prod(site.shape) >= _LARGE * doubled
+    return "untruncated_normal" if large else "orthogonal"
+
+
 def law_in(form: Form, kernel: Kernel, training: bool) -> Law:
     """The law that the scale of a mirrored kernel is for.
 

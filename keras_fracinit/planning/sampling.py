@@ -13,7 +13,7 @@ from keras_fracinit.graph.pairing import PLAIN, Form
 from keras_fracinit.initializers.fans import fans_of
 from keras_fracinit.initializers.lookup import initializer_for
 from keras_fracinit.planning.large_kernels import sample_with_less_memory
-from keras_fracinit.planning.mirrored import law_in
+from keras_fracinit.planning.mirrored import distribution_of, law_in
 
 _LARGE = 2**20  # values
 
@@ -86,7 +86,7 @@ def initializer_like(kernel: Kernel, s: float, form: Form = PLAIN, seed: int | N
     if form.pairs is not None:
         law = law_in(form, kernel, training=False)
         if getattr(kernel.site.initializer, "pairs", None) is None:
-            weights = {"distribution": "orthogonal"}
+            weights = {"distribution": distribution_of(kernel.site, form)}
     return initializer_of(kernel.site, law, s, form, seed=seed, **weights)
 
 

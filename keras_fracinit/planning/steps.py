@@ -23,6 +23,7 @@ from keras_fracinit.planning.branches import (
 )
 from keras_fracinit.planning.mirrored import (
     check_some_mirrored,
+    distribution_of,
     law_in,
     neutral_values,
     note_of,
@@ -159,7 +160,7 @@ def _step(
     before = root_mean_square(site.variable)
     own = kernel.distribution, kernel.alpha
     if form.pairs is not None:
-        own = "orthogonal", None
+        own = distribution_of(site, form), None
         law = law_in(form, kernel, options.dropout)
     distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
     # Pairs have no operating point.
