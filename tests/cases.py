@@ -188,8 +188,12 @@ def covering(rows, *axes, once=()):
 def quick(first, *others):
     """Values of a parameter of which only the first is quick: a tuple of them, if several are."""
     several = first if isinstance(first, tuple) else (first,)
-    slow = (pytest.param(value, marks=pytest.mark.slow) for value in others)
-    return [*several, *slow]
+    return [*several, *(_slow(value) for value in others)]
+
+
+def _slow(value):
+    """A parameter of a slow test; a tuple is the values of several parameters."""
+    return pytest.param(*value if isinstance(value, tuple) else (value,), marks=pytest.mark.slow)
 
 
 def _small_cover(needs):

@@ -44,8 +44,34 @@ ONCE = [
 collect_ignore = [] if keras.backend.backend() == "tensorflow" else ONCE
 
 
+# Examples of docstrings that search.
+LONG_EXAMPLES = ("keras_fracinit.tuner.analysis.results", "keras_fracinit.tuner.resuming.resumable")
+# Costly tests of many cases: those with one of these words in their id are quick, all others slow.
+QUICK_CASES = {
+    "test_a_diverged_run_is_worse_than_all_others": ["min"],
+    "test_a_search_keeps_every_execution": ["bayesian", "grid", "hyperband"],
+    "test_a_simulated_layer_keeps_the_moment": ["Linear()", "relu"],
+    "test_an_activation_that_attracts_is_healthy_and_its_theory_is_told_as_far_as_known": ["tanh"],
+    "test_alpha_2_is_the_normal_distribution": ["Linear()", "LeakyReLU", "tanh"],
+    "test_every_kind_of_model_is_seen": ["mlp", "nested", "dictionary", "subclassed"],
+    "test_looking_changes_nothing": ["mlp", "subclassed", "lora"],
+    "test_models_pickle_and_copy": ["relu-", "callable", "tanh"],
+    "test_saved_models_reload": ["relu", "tanh", "gelu", "callable"],
+    "test_stable_layers_keep_it_in_the_norm_of_their_own": ["linear", "gelu"],
+    "test_the_largest_kernels_are_those_of_the_initializer": ["normal"],
+    "test_the_moment_is_kept_over_depth": ["relu-", "leaky", "tanh"],
+    "test_the_same_test_catches_he": ["relu"],
+    "test_training_starts_and_ends_finite": ["orthogonal", "callable"],
+    "test_twenty_layers_may_share_one_instance": ["relu", "stable"],
+}
+
+
 def pytest_collection_modifyitems(items):
     """Puts slow tests first: no worker is to begin a long one when the others have finished."""
+    for item in items:
+        words = QUICK_CASES.get(getattr(item, "originalname", None))
+        if item.name in LONG_EXAMPLES or (words and not any(w in item.name for w in words)):
+            item.add_marker(pytest.mark.slow)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

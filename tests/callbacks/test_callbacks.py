@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from cases import numpy
+from cases import numpy, quick
 from networks import NETWORK_IDS, NETWORKS, Subclassed, convolutional, mlp, recurrent
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
@@ -80,14 +80,14 @@ TRAININGS = {
 }
 
 
-QUICK = ("mlp with dropout", "conv net with BatchNorm", "run eagerly")
+QUICK = ("mlp with dropout",)
 
 
 @pytest.mark.parametrize(
     ("name", "every"),
     [
         *(pytest.param(n, 3, marks=() if n in QUICK else pytest.mark.slow) for n in TRAININGS),
-        ("mlp with dropout", "epoch"),
+        pytest.param("mlp with dropout", "epoch", marks=pytest.mark.slow),
     ],
 )
 def test_training_is_bit_identical(name, every):
@@ -134,7 +134,7 @@ def test_unseeded_initializers_draw_the_same_in_a_model_that_is_built_by_trainin
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("eager", quick(False, True))
 def test_state_of_a_model_that_is_built_by_training_does_not_move(eager):
     class Unbuilt(keras.Model):
         """Has seeds and a counter, some made when it is built."""
@@ -308,7 +308,7 @@ def test_a_fit_begins_with_a_record_if_the_model_has_changed():
     np.testing.assert_array_equal(again.value, fresh.value)
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("first", quick(True, False))
 def test_a_fit_begins_with_the_weights_that_were_restored(first):
     best = keras.callbacks.EarlyStopping("loss", mode="max", patience=1, restore_best_weights=True)
     logger, model = MomentLogger(X, quantities=("weights", "updates")), compiled()
@@ -439,6 +439,7 @@ def test_a_shuffling_loader_does_not_touch_the_global_generator():
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_inputs_and_targets_are_told_apart_by_the_model():
     pair = NETWORKS[NETWORK_IDS.index("pair")]
     for probe in (pair.x, tuple(pair.x), (pair.x, pair.y), (tuple(pair.x), pair.y)):
@@ -458,6 +459,7 @@ def test_large_probes_are_capped_with_a_note():
     assert logger.probe[0].dtype == np.float32  # as fit converts it
 
 
+@pytest.mark.slow
 def test_the_configuration_is_saved_copied_and_pickled(tmp_path):
     options = {"every": 2, "layers": ["dense*"], "kind": "unit", "prefix": "p/", "to_logs": "all"}
     options |= {"path": str(tmp_path / "a.csv"), "log_dir": str(tmp_path), "training": True}
@@ -684,7 +686,7 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("every", ["epoch", 2])
+@pytest.mark.parametrize("every", quick("epoch", 2))
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_in_a_record_costs_one_warning(fault, every, tmp_path, monkeypatch):
     place, name = FAULTS[fault]

@@ -204,6 +204,7 @@ def test_the_new_file_holds_what_the_plan_says(folder, capsys):
         assert path.endswith("kernel") or np.array_equal(values, before[path])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "options"),
     [
@@ -218,10 +219,9 @@ def test_the_new_file_holds_what_the_plan_says(folder, capsys):
         ("--biases zero --dropout", {"biases": "zero", "dropout": True}),
         ("--include-frozen", {"include_frozen": True}),
         ("--mirrored", {"mirrored": True}),
-        pytest.param(
+        (
             "--mirrored --biases keep --taps center --branches zero",
             {"mirrored": True, "biases": "keep", "taps": "center", "branches": "zero"},
-            marks=pytest.mark.slow,
         ),
     ],
 )
@@ -237,6 +237,7 @@ def test_each_option_is_that_of_the_library(words, options, folder):
     assert same(weights(loaded("new.keras")), weights(model))
 
 
+@pytest.mark.slow
 def test_the_seed_decides(folder, capsys):
     for name, words in (("a", "--seed 1"), ("b", "--seed 1"), ("c", "--seed 2"), ("d", "")):
         assert cli(f"reinitialize model.keras --out {name}.keras {words}") == 0
@@ -249,6 +250,7 @@ def test_the_seed_decides(folder, capsys):
     assert same(weights(loaded("e.keras")), d)
 
 
+@pytest.mark.slow
 def test_the_optimizer_is_carried_over_and_starts_anew(folder):
     model = mlp()
     model.compile(keras.optimizers.SGD(0.01, momentum=0.9), "mse")

@@ -165,6 +165,7 @@ def convolutional(depth):
     return keras.Sequential([keras.Input((8, 8, 3)), *block])
 
 
+@pytest.mark.slow
 def test_a_convolutional_stack_drifts_by_its_edges_where_the_default_vanishes():
     """Theory: zeros at the edges leave 0.59 after 20 layers; the band allows for them."""
     x = normal(16, 8, 8, 3)
@@ -206,6 +207,7 @@ def test_a_wrong_scale_is_named(activation, factor, word):
     assert diagnosis.verdicts[0].startswith(f"{word}: x")
 
 
+@pytest.mark.slow
 def test_inputs_that_collapse_are_named_and_blamed_on_no_scale():
     diagnosis = diagnose(fresh(mlp(150, 32)), X)
     (verdict,) = [v for v in diagnosis.verdicts if v.startswith("inputs collapse")]

@@ -48,6 +48,7 @@ ONCE = ["orthogonal", "stable"]  # a sampler sees of a case its scale alone
 
 
 @on_tensorflow
+@pytest.mark.slow
 @covering(DRAWS, SEEDS, once=ONCE)
 def test_mirrored_strategy_gives_replicas_equal_kernels(case, weights, seed):
     strategy = mirrored()
@@ -138,6 +139,7 @@ def assert_same_moments(distributed, alone):
         )
 
 
+@pytest.mark.slow
 @on_tensorflow
 def test_moments_under_mirrored_strategy_are_those_of_one_device(tmp_path):
     alone = moments_of_training(tmp_path / "alone.csv")

@@ -235,6 +235,8 @@ def test_config_is_the_constructor(case, weights):
         "input_axes": [0],
         "output_axes": [1],
         "alpha": None,
+        "pairs": None,
+        "taps": "all",
         **weights,
     }
     slopes = {name: value for name, value in case.options.items() if name != "dropout"}
@@ -257,6 +259,8 @@ def test_defaults_are_those_documented():
         "input_axes": None,
         "output_axes": None,
         "alpha": None,
+        "pairs": None,
+        "taps": "all",
     }
     config = kf.FracRandomizedLeakyReLU().get_config()
     assert (config["lower"], config["upper"], config["s"]) == (1 / 8, 1 / 3, 1.0)

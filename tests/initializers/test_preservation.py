@@ -85,6 +85,7 @@ def test_the_moment_is_kept_where_the_width_changes(case):
     assert np.abs(ours).max() < SIGMAS
 
 
+@pytest.mark.slow
 def test_one_percent_of_the_scale_is_seen():
     # He is 1 % under the scale of s = 1 at width 64: the error that a loose tolerance would hide.
     widths, relu = [64] * 8, keras.layers.ReLU()

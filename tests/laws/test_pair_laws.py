@@ -29,6 +29,11 @@ SIGMAS = 4.0
 DRAWS = 200_000
 
 
+def _name(value):
+    """The id of a case, the same in every process: a function shows its address as text."""
+    return getattr(value, "__name__", None) or getattr(value, "name", None) or str(value)
+
+
 def registered(function):
     return keras.saving.register_keras_serializable(package="tests_pairs")(function)
 
@@ -58,7 +63,7 @@ def bent_far_out(x):
         (keras.layers.PReLU(alpha_initializer=keras.initializers.Constant(0.25)), 1.25),
         (wavy, 4.0),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_the_difference_is_a_linear_unit_of_this_slope(activation, slope):
     pair = law_of(activation).pair
@@ -85,7 +90,7 @@ def test_named_activations_have_their_slope_at_every_size(name):
         *(Dropout(Smooth("gelu"), 0.1), Dropout(Smooth("tanh"), 0.1), Dropout(LeakyReLU(-1), 0.3)),
         Stable(Linear(), 1.5),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_without_a_linear_odd_part_there_is_no_law(activation):
     assert law_of(activation).pair is None
@@ -112,7 +117,7 @@ def test_laws_that_coincide():
         *((RandomizedLeakyReLU(0.1, 0.6).pair, False), (Dropout(ReLU(), 0.3).pair, False)),
         *((Dropout(LeakyReLU(0.3), 0.3).pair, False), (Smooth("gelu"), False)),
     ],
-    ids=str,
+    ids=_name,
 )
 def test_a_unit_is_certain_if_it_multiplies_by_one_number(law, certain):
     assert law.is_certain == certain

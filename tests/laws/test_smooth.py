@@ -36,6 +36,7 @@ def test_gain_equals_the_reference(name):
         assert relative_error(value, row["gain"]) < TOLERANCE, row
 
 
+@pytest.mark.slow
 def test_the_reference_equals_a_third_route():
     for row in REFERENCE:
         if row["width"] == 1 and row["s"] == 0.5:

@@ -8,7 +8,7 @@ import threading
 import keras
 import numpy as np
 import pytest
-from cases import numpy
+from cases import numpy, quick
 from networks import NETWORK_IDS, NETWORKS, layer_activation, mixed_precision, mlp
 
 from keras_fracinit.models import QUANTITIES, Data, Measurement, Request
@@ -223,6 +223,7 @@ def test_weights_gradients_and_updates_by_hand():
     assert np.isnan(first["updates", path, 0]["s_scale", 1.0]).all()  # nothing to compare with
 
 
+@pytest.mark.slow
 def test_half_precision_gradients_are_scaled_as_in_training():
     x = NETWORKS[0].x
     y = 1e-4 * NETWORKS[0].y  # the gradients underflow in float16
@@ -343,8 +344,15 @@ def draws():
     return [random.random(), numpy_draw, numpy(keras.random.normal((3,)))]
 
 
+LONG = ("recurrent", "attention")  # to trace
+
+
 @pytest.mark.parametrize(
-    ("name", "training"), [*((name, True) for name in NETWORK_IDS), ("convolutional", False)]
+    ("name", "training"),
+    quick(
+        (*((n, True) for n in NETWORK_IDS if n not in LONG), ("convolutional", False)),
+        *((name, True) for name in LONG),
+    ),
 )
 def test_looking_changes_nothing(name, training):
     network = NETWORKS[NETWORK_IDS.index(name)]

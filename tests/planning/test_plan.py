@@ -523,9 +523,18 @@ def trained(optimizer, model=None):
     ("optimizer", "start", "count"),
     [
         (lambda: keras.optimizers.Adam(0.01), [0.0, 0.0], 2),
-        (lambda: keras.optimizers.SGD(0.01, momentum=0.9), [0.0], 1),
-        (lambda: keras.optimizers.Adagrad(0.01), [0.1], 1),
-        (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)), [0.0, 0.0], 2),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (
+                (lambda: keras.optimizers.SGD(0.01, momentum=0.9), [0.0], 1),
+                (lambda: keras.optimizers.Adagrad(0.01), [0.1], 1),
+                (
+                    lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.01)),
+                    [0.0, 0.0],
+                    2,
+                ),
+            )
+        ),
     ],
 )
 def test_the_optimizer_forgets_what_is_drawn_anew(optimizer, start, count):

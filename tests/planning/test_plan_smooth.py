@@ -252,6 +252,7 @@ def test_an_activation_that_attracts_is_healthy_and_its_theory_is_told_as_far_as
     assert rows[5].low < math.sqrt(law.mean) < rows[5].high
 
 
+@pytest.mark.slow
 def test_a_network_that_runs_away_leaves_its_band():
     model, x = stack(50, "gelu", 32), unit(64, 32)
     fates = set()

@@ -2,9 +2,11 @@
 
 import ast
 import graphlib
+import importlib
 import json
 import math
 import pathlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -110,38 +112,38 @@ def test_a_file_is_short_and_says_what_it_is_for(name):
 
 
 @pytest.mark.parametrize(("old", "new"), OLD_PATHS.items())
-def test_old_paths_lead_to_the_new_ones_and_warn(old, new):
+def test_old_paths_lead_to_the_new_ones_and_warn(old, new, monkeypatch):
+    monkeypatch.delitem(sys.modules, f"keras_fracinit.{old}", raising=False)
+    message = re.escape(f"keras_fracinit.{old} is now keras_fracinit.{new}")
+    with pytest.warns(DeprecationWarning, match=message):
+        before = importlib.import_module(f"keras_fracinit.{old}")
+    after = importlib.import_module(f"keras_fracinit.{new}")
+    public = [name for name in vars(after) if not name.startswith("_")]
+    own = [n for n in public if getattr(vars(after)[n], "__module__", "") == after.__name__]
+    assert own
+    assert all(getattr(before, name) is getattr(after, name) for name in own)
+
+
+@pytest.mark.slow
+def test_import_loads_nothing_heavy_and_other_packages_at_first_use():
     code = (
-        "import warnings, importlib, json\n"
-        "with warnings.catch_warnings(record=True) as caught:\n"
-        "    warnings.simplefilter('always')\n"
-        f"    old = importlib.import_module('keras_fracinit.{old}')\n"
-        f"new = importlib.import_module('keras_fracinit.{new}')\n"
-        "public = [n for n, x in vars(new).items() if getattr(x, '__module__', '') == new.__name__"
-        " and not n.startswith('_')]\n"
-        "print(json.dumps([[str(w.message) for w in caught if w.category is DeprecationWarning],"
-        " public, [n for n in public if getattr(old, n) is not getattr(new, n)]]))"
+        "import sys, json, keras; before = set(sys.modules); import keras_fracinit as kf\n"
+        "loaded = sorted(m.partition('.')[0] for m in set(sys.modules) - before)\n"
+        "names = ['plots', 'tuner']\n"
+        "early = [n for n in names if f'keras_fracinit.{n}' in sys.modules]\n"
+        "found = [getattr(kf, n).__name__ for n in names]\n"
+        "print(json.dumps([loaded, early, found, sorted({*names, '__version__'} & {*dir(kf)})]))"
     )
     output = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
-    warned, public, different = json.loads(output.stdout.splitlines()[-1])
-    assert f"keras_fracinit.{old} is now keras_fracinit.{new}" in warned
-    assert public
-    assert not different
-
-
-def test_import_loads_nothing_heavy():
-    code = (
-        "import sys, json, keras; before = set(sys.modules); import keras_fracinit; "
-        "print(json.dumps(sorted(m.partition('.')[0] for m in set(sys.modules) - before)))"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    loaded = set(json.loads(output.stdout.splitlines()[-1]))
+    loaded, early, found, listed = json.loads(output.stdout.splitlines()[-1])
     assert "keras_fracinit" in loaded
-    assert not loaded & {"tensorflow", "keras_tuner", "matplotlib", "pandas", "scipy", "sklearn"}
+    heavy = {"tensorflow", "keras_tuner", "matplotlib", "pandas", "scipy", "sklearn"}
+    assert not heavy & set(loaded)
+    assert early == []
+    assert found == ["keras_fracinit.plots", "keras_fracinit.tuner"]
+    assert listed == ["__version__", "plots", "tuner"]
 
 
 def test_the_version_is_that_of_pyproject():
@@ -149,22 +151,6 @@ def test_the_version_is_that_of_pyproject():
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert kf.__version__ == __version__ == project["version"]
-
-
-def test_plots_and_tuner_are_attributes_imported_at_first_use():
-    code = (
-        "import sys, json, keras_fracinit as kf; names = ['plots', 'tuner']; "
-        "before = [f'keras_fracinit.{n}' in sys.modules for n in names]; "
-        "found = [getattr(kf, n).__name__ for n in names]; "
-        "print(json.dumps([before, found, sorted({*names, '__version__'} & {*dir(kf)})]))"
-    )
-    output = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
-    before, found, listed = json.loads(output.stdout.splitlines()[-1])
-    assert before == [False, False]
-    assert found == ["keras_fracinit.plots", "keras_fracinit.tuner"]
-    assert listed == ["__version__", "plots", "tuner"]
 
 
 def test_other_names_are_no_attributes():

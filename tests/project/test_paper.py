@@ -67,6 +67,7 @@ def test_scale_against_width_has_slope_minus_two(s):
         assert slope == pytest.approx(-2.0, abs=0.05)
 
 
+@pytest.mark.slow
 @once
 def test_moments_of_figure_1_are_heavier_at_smaller_order(monkeypatch):
     monkeypatch.setattr(fig1, "DEPTH", 30)

@@ -46,6 +46,7 @@ def assert_same_root(moment, truth, order):
     assert abs(moment - float(truth)) / (order / 2) < 3e-14 * max(1, abs(float(truth)) * 2 / order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("law", TWO_SLOPES, ids=str)
 def test_moments_equal_the_mixture_in_40_digits(law):
     # Both formulas (under and over order 2) and where they meet, up to far beyond any use.
@@ -196,6 +197,7 @@ def test_effective_order_inverts_gain(law, s, width):
     assert error < 1e-12 + 1e-14 * conditioning(law, width)
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(any_law, st.floats(1e-300, 1), st.floats(1e-300, 1), widths)
 def test_a_smaller_gain_has_a_larger_order(law, first, second, width):

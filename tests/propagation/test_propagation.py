@@ -12,6 +12,7 @@ import warnings
 import mpmath as mp
 import numpy as np
 import pytest
+from cases import quick
 
 import keras_fracinit as kf
 from keras_fracinit import effective_order, estimators, gain, log_norm
@@ -160,6 +161,7 @@ def test_the_law_of_two_layers_of_two_linear_units():
         assert p.cdf(x) == pytest.approx(float(1 - 2 * y * mp.besselk(1, 2 * y)), abs=1e-13)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("widths", [[1, 2, 3, 50], [1] * 30, [8] * 400], ids=len)
 def test_the_law_of_a_linear_stack_equals_the_inversion_in_40_digits(widths):
     # log r = sum of log(chi2_d/d)/2, whose characteristic functions are Gamma functions.
@@ -313,7 +315,7 @@ def stationary(law, width, scale, chains, layers, rng):
 
 @pytest.mark.parametrize(
     ("law", "width", "s"),
-    [(Linear(), 1, 0.7), (LeakyReLU(0.1), 4, 1.0), (ReLU(), 6, 1.5), (ReLU(), 4, 2.0)],
+    quick(((Linear(), 1, 0.7), (LeakyReLU(0.1), 4, 1.0)), (ReLU(), 6, 1.5), (ReLU(), 4, 2.0)),
     ids=str,
 )
 def test_outputs_with_biases_have_the_tail_index(law, width, s):
@@ -361,6 +363,7 @@ def test_the_map_is_an_integral_over_the_angle(slope, c):
     assert correlation_map(LeakyReLU(slope), c) == pytest.approx(float(truth), abs=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("c", [-0.7, 0.0, 0.4, 1.0])
 def test_random_slopes_are_averaged_over(c):
     # Legendre nodes: slopes enter as polynomials of degree 1 (own draws) and 2 (one draw).

@@ -264,6 +264,7 @@ if me == "chief": wait_for("worker0.1", "worker1.1")
     assert started(tmp_path) == {"chief": 2, "worker0": 2, "worker1": 2}
 
 
+@pytest.mark.slow
 def test_patience_begins_when_the_last_worker_has_ended(tmp_path):
     life = """
 if me == "worker0":
@@ -286,6 +287,7 @@ else: time.sleep(600)
     assert started(tmp_path) == {"chief": 1, "worker0": 1, "worker1": 1}
 
 
+@pytest.mark.slow
 def test_it_takes_no_longer_than_allowed(tmp_path):
     status, output = outcome(supervisor(tmp_path, "time.sleep(600)", "--timeout=1"))
     assert status == 1

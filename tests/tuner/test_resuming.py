@@ -9,6 +9,7 @@ import textwrap
 
 import keras_tuner
 import pytest
+from cases import quick
 
 from keras_fracinit.tuner import order, resumable, resuming
 
@@ -93,7 +94,8 @@ def killing(monkeypatch, moment):
     monkeypatch.setattr(resuming.Path, "unlink", watched(resuming.Path.unlink))
 
 
-@pytest.mark.parametrize("name", SEARCHES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", quick("random", *(n for n in SEARCHES if n != "random")))
 def test_killed_at_any_moment_it_comes_to_the_same(name, tmp_path, monkeypatch):
     whole, calls = make(name, tmp_path / "whole"), []
     whole.search(calls=calls, verbose=0)

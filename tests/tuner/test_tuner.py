@@ -9,6 +9,7 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+from cases import quick
 
 import keras_fracinit as kf
 from keras_fracinit import estimators, laws
@@ -446,7 +447,7 @@ TUNERS = {
         *args, max_trials=3, num_initial_points=2, **kw
     ),
     "grid": lambda *args, **kw: kt.GridSearch(*args, max_trials=2, **kw),
-    "hyperband": lambda *args, **kw: kt.Hyperband(*args, max_epochs=2, factor=2, **kw),
+    "hyperband": lambda *args, **kw: kt.Hyperband(*args, max_epochs=2, factor=3, **kw),
 }
 
 
@@ -533,6 +534,7 @@ class Inner(kt.HyperModel):
         return model.fit(*args, **{**kwargs, "batch_size": size, "shuffle": hp.Boolean("shuffle")})
 
 
+@pytest.mark.slow
 def test_the_rest_of_the_inner_hypermodel_stays(tmp_path):
     tuner = TUNERS["random"](FracInitHyperModel(Inner()), "val_loss", directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
@@ -542,6 +544,7 @@ def test_the_rest_of_the_inner_hypermodel_stays(tmp_path):
     assert results(tuner)[list(names)].notna().all(axis=None)  # those of `fit` in the first trial
 
 
+@pytest.mark.slow
 def test_orders_in_a_conditional_scope(tmp_path):
     def build(hp):
         kind = hp.Choice("activation", ["relu", "tanh"])
@@ -597,6 +600,7 @@ trained_and_scripted = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @trained_and_scripted
 def test_guided_trials_leave_the_half_that_diverges(kind, tmp_path):
     hypermodel = FracInitHyperModel(inner_exploding(kind), groups={}, seed=0)
@@ -671,6 +675,7 @@ def test_three_in_a_row_do_not_end_the_search(kind, tmp_path):
     assert {trial.status for trial in tuner.oracle.trials.values()} == {"COMPLETED"}
 
 
+@pytest.mark.slow
 @trained_and_scripted
 def test_hyperband_goes_on_where_most_have_diverged(kind, tmp_path):
     hypermodel = FracInitHyperModel(inner_exploding(kind, lambda s: s > 0.2), groups={})
@@ -683,7 +688,8 @@ def test_hyperband_goes_on_where_most_have_diverged(kind, tmp_path):
     assert {trial.status for trial in tuner.oracle.trials.values()} == {"COMPLETED"}
 
 
-@pytest.mark.parametrize("collapsed", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize("collapsed", quick(True, False))
 def test_dead_networks_count_as_diverged_where_asked(collapsed, tmp_path):
     def build(hp):
         order(hp)
@@ -703,7 +709,7 @@ def test_dead_networks_count_as_diverged_where_asked(collapsed, tmp_path):
     assert set(results(tuner).status) == {"collapsed" if collapsed else "completed"}
 
 
-@pytest.mark.parametrize("kind", [float, dict])
+@pytest.mark.parametrize("kind", quick(dict, float))
 def test_what_a_fit_returns_may_be_a_number_or_a_dict(kind, tmp_path):
     class Returning(kt.HyperModel):
         def build(self, hp):
@@ -727,6 +733,7 @@ def test_what_a_fit_returns_may_be_a_number_or_a_dict(kind, tmp_path):
     assert np.isfinite(frame.score).all()
 
 
+@pytest.mark.slow
 def test_an_execution_that_fails_is_recorded_and_tried_again(tmp_path):
     class Failing(kt.HyperModel):
         failures = 0
@@ -776,6 +783,7 @@ def test_a_build_that_fails_has_a_row(tmp_path):
 # Errors that only a search shows.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", [classifier, Inner()], ids=["function", "own fit"])
 def test_an_objective_that_is_never_logged_ends_the_search(inner, tmp_path):
     objective = kt.Objective("val_acc", "max")
@@ -800,7 +808,7 @@ def size_of_kernel(hp, model):
 
 
 @trained_and_scripted
-@pytest.mark.parametrize("name", ["random", "hyperband"])
+@pytest.mark.parametrize("name", quick("random", "hyperband"))
 def test_the_reference_is_the_best_trial_at_s_2(name, kind, tmp_path):
     inner = classifier if kind == "trained" else Scripted(size_of_kernel, classifier)
     hypermodel = FracInitHyperModel(inner, seed=0)
@@ -828,6 +836,7 @@ def test_the_reference_is_the_best_trial_at_s_2(name, kind, tmp_path):
     assert "reference: s = 2 (He)" in [text.get_text() for text in legend]
 
 
+@pytest.mark.slow
 def test_the_reference_of_a_plain_hypermodel(tmp_path):
     def build(hp):
         return exploding(hp, lambda s: False)
