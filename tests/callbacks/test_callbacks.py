@@ -488,6 +488,7 @@ def test_a_dictionary_of_inputs_survives_serialization():
     np.testing.assert_equal(other.probe, dictionary.x)
 
 
+@pytest.mark.slow
 def test_keras_tuner_copies_it_and_keeps_what_it_logs(tmp_path):
     import keras_tuner
 

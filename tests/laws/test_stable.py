@@ -119,6 +119,7 @@ def quadrature(alpha):
     return np.multiply.outer(factor, np.exp((1.0 - 1.0 / alpha) * k)).ravel(), weights.ravel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1.2, 1.5, 1.8])
 def test_the_gain_of_many_units_by_another_quadrature(alpha):
     """`E Q^p = p/Gamma(1-p) * integral of (1 - psi^d) t^(-p-1) dt`, no race and no density."""

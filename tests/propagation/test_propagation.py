@@ -313,6 +313,7 @@ def stationary(law, width, scale, chains, layers, rng):
     return size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("law", "width", "s"),
     quick(((Linear(), 1, 0.7), (LeakyReLU(0.1), 4, 1.0)), (ReLU(), 6, 1.5), (ReLU(), 4, 2.0)),
@@ -412,6 +413,7 @@ def test_the_map_equals_simulated_layers(law, shared):
         assert abs(products.mean() - correlation_map(law, c, not shared)) > 2 * SIGMAS * error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slope", [0.0, 0.1, 0.3, -1.0])
 def test_inputs_collapse_as_one_over_the_square_of_the_depth(slope):
     collapse = propagate([1] * 40_000, LeakyReLU(slope), s=2).collapse()
