@@ -45,7 +45,8 @@ def pytest_configure(config):
 # Independent of the backend, so they run once, with TensorFlow.
 ONCE = [
     *("laws", "propagation", "plots", "cli"),
-    *("tuner/test_resuming.py", "project/test_docs.py", "project/test_contributing.py"),
+    *("tuner/test_resuming.py", "tuner/test_distributed_tuning.py"),
+    *("project/test_docs.py", "project/test_contributing.py"),
 ]
 collect_ignore = [] if BACKEND == "tensorflow" else ONCE
 
@@ -85,13 +86,27 @@ QUICK_CASES = {
 }
 
 
-def pytest_collection_modifyitems(items):
-    """Puts slow tests first: no worker is to begin a long one when the others have finished."""
+def pytest_collection_modifyitems(config, items):
+    """Chooses what is slow, and what only the run with TensorFlow has; puts slow tests first.
+
+    No worker is to begin a long test when the others have finished. One backend runs the whole
+    products of cases, of which a covering set runs on all, and all searches: what a search does
+    with results is independent of the backend.
+    """
     for item in items:
         words = QUICK_CASES.get(getattr(item, "originalname", None))
         if item.name in LONG_EXAMPLES or (words and not any(w in item.name for w in words)):
             item.add_marker(pytest.mark.slow)
+    if BACKEND != "tensorflow":
+        once = [item for item in items if _is_once(item)]
+        config.hook.pytest_deselected(items=once)
+        items[:] = [item for item in items if not _is_once(item)]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _is_once(item):
+    searches = item.path.parent.name == "tuner" and item.get_closest_marker("slow")
+    return bool(item.get_closest_marker("product") or searches)
 
 
 def pytest_collection_finish():
