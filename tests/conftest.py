@@ -90,8 +90,8 @@ def pytest_collection_modifyitems(config, items):
     """Chooses what is slow, and what only the run with TensorFlow has; puts slow tests first.
 
     No worker is to begin a long test when the others have finished. One backend runs the whole
-    products of cases, of which a covering set runs on all, and all searches: what a search does
-    with results is independent of the backend.
+    products of cases, of which a covering set runs on all, and all searches and diagnoses: what
+    they do with results is independent of the backend.
     """
     for item in items:
         words = QUICK_CASES.get(getattr(item, "originalname", None))
@@ -105,8 +105,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _is_once(item):
-    searches = item.path.parent.name == "tuner" and item.get_closest_marker("slow")
-    return bool(item.get_closest_marker("product") or searches)
+    slow = item.get_closest_marker("slow") and item.path.parent.name in ("tuner", "diagnosis")
+    return bool(item.get_closest_marker("product") or slow)
 
 
 def pytest_collection_finish():

@@ -65,9 +65,9 @@ def test_a_mirrored_stack_is_healthy_and_a_wrong_scale_is_named(
     activation, distribution, depth, width
 ):
     """A few Gaussian layers hide a wrong scale, as unmirrored ones do: one draw spreads more."""
+    model = mlp(depth, width, activation)
+    options = {"distribution": distribution, "s": 1.0 if depth == 50 else 0.5}
     for seed in range(1 if (activation, distribution, depth, width) in QUICK else 3):
-        model = mlp(depth, width, activation)
-        options = {"distribution": distribution, "s": 1.0 if depth == 50 else 0.5}
         diagnosis = diagnose(mirrored(model, seed, **options), X)
         assert diagnosis.healthy, diagnosis.verdicts
         if distribution is None or depth == 50:
