@@ -141,7 +141,7 @@ def draw(runs: dict[str, list[Any]], setting: Setting, linear: float, path: Path
     right.set(xlabel="epoch", ylabel="test accuracy", ylim=(0.0, 1.02))
     right.axhline(linear, color="0.5", linestyle="--", label="a linear model")
     right.axhline(0.1, color="0.5", linestyle=":", label="chance")
-    right.legend(frameon=False, fontsize=9, loc=(0.62, 0.42))
+    right.legend(frameon=False, fontsize=9, loc=(0.03, 0.42))
     figure.suptitle(
         f"{setting.title} on 1,437 digits: {setting.optimizer}, rate {setting.rate:g}, "
         f"one line for each seed",
