@@ -114,7 +114,7 @@ class KernelSite:
     @property
     def width(self) -> int:
         """The number of output units at one position; for a recurrent kernel, of one gate."""
-        gate = _units(self.layer) if self.spec.kind == "recurrent" else None
+        gate = units_of(self.layer) if self.spec.kind == "recurrent" else None
         return gate or fans_of(self.shape, *self.axes).width
 
     @property
@@ -146,7 +146,8 @@ def _matrices(layer: Any, spec: KernelSpec) -> list[KernelSite]:
     return [KernelSite(layer, spec, variable) for variable in own if variable.name != "bias"]
 
 
-def _units(layer: Any) -> int | None:
+def units_of(layer: Any) -> int | None:
+    """The output channels that a layer was given, built or not; None if it has none."""
     return getattr(layer, "units", None) or getattr(layer, "filters", None)
 
 

@@ -28,7 +28,7 @@ import keras
 
 from keras_fracinit.graph.branches import gamma_of
 from keras_fracinit.graph.call_graph import Call, Graph
-from keras_fracinit.graph.kernel_table import KernelSite, sites_of
+from keras_fracinit.graph.kernel_table import KernelSite, sites_of, units_of
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import Effect, action_of, effect_of
 from keras_fracinit.graph.paired_signals import (
@@ -368,7 +368,7 @@ def _width(site: KernelSite) -> int | None:
     """The output channels of a kernel, of a layer that may not be built yet."""
     if site.variable is not None:
         return site.width
-    return getattr(site.layer, "units", None) or getattr(site.layer, "filters", None)
+    return units_of(site.layer)
 
 
 def _input_axis(site: KernelSite) -> int:

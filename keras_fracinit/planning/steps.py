@@ -83,7 +83,7 @@ def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     forms: list[Form] = [PLAIN] * len(kernels)
     between: list[Any] = []
     branches = Branches()
-    kept = [_fixed(k, options, order) for k, order in zip(kernels, orders, strict=True)]
+    kept = [_reason(k, options, s, paired=True) for k, s in zip(kernels, orders, strict=True)]
     if options.branches == "zero":
         branches = zeroed_branches(model, kernels, kept, options)
     elif options.branches == "isometry":
@@ -191,7 +191,7 @@ def _step(
         present = downstream.scale_law(options.dropout)
         kept = effective_order_or_nan(present, site.width, site.fan_in * before**2)
         change = replace(change, order_before=kept.order, order_censored=kept.censored)
-    reason = _fixed(kernel, options, order) if form.pairs else _reason(kernel, options, order)
+    reason = _reason(kernel, options, order, paired=form.pairs is not None)
     if reason or order is None:
         return PlannedChange(replace(change, skipped=reason), site.variable, position)
     taps, why = taps_of(site, form, options.taps)
@@ -213,20 +213,13 @@ def _step(
     return PlannedChange(change, site.variable, position, site, law, weights)
 
 
-def _fixed(kernel: Kernel, options: Options, order: float | None) -> str:
-    """Why a kernel stays as it is, whatever follows it; empty if it does not."""
-    reason = kernel.not_scalable or options.reason(kernel.site.path)
+def _reason(kernel: Kernel, options: Options, order: float | None, paired: bool) -> str:
+    """Why a kernel stays as it is; empty if it does not. What follows does not matter to pairs."""
+    downstream = "" if paired else kernel.downstream.reason
+    reason = kernel.not_scalable or downstream or options.reason(kernel.site.path)
     if not reason and kernel.site.frozen and not options.include_frozen:
         return "it is frozen"
-    return reason or ("" if order is not None else "no pattern of `s` matches")
-
-
-def _reason(kernel: Kernel, options: Options, order: float | None) -> str:
-    """Why a kernel without pairs stays as it is; empty if it does not."""
-    reason = kernel.not_scalable or kernel.downstream.reason or options.reason(kernel.site.path)
-    if not reason and kernel.site.frozen and not options.include_frozen:
-        return "it is frozen"
-    if not reason and not (kernel.distribution or options.distribution):
+    if not reason and not (paired or kernel.distribution or options.distribution):
         name = type(kernel.site.initializer).__name__
         return f"its initializer {name} has no scale; `distribution` would give it one"
     return reason or ("" if order is not None else "no pattern of `s` matches")
