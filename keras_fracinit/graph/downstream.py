@@ -89,6 +89,8 @@ class DownstreamFinder:
         for call in graph.calls:
             self._calls.setdefault(id(call.op), []).append(call)
         self._behind = functools.cache(self._find_behind)
+        for call in reversed(graph.calls):  # the last first: depth costs no recursion
+            self._behind(call)
 
     def of(self, site: KernelSite) -> Downstream:
         """Finds what follows the output of a kernel, over all calls of its layer."""

@@ -49,6 +49,8 @@ class UpstreamFinder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self._cached = functools.cache(self._through)
+        for call in graph.calls:  # in their order: depth costs no recursion
+            self._cached(call)
 
     def of(self, calls: Iterable[Call]) -> Upstream:
         """Merges the upstreams of all inputs of these calls; laws that differ make it linear."""
