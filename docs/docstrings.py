@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import griffe
 
+sys.path.append(str(Path(__file__).parent))  # this file is loaded by its path
+from formulas import is_formula, to_latex
+
 _HEADINGS = ("Example", "Call arguments")
+_SECTION = re.compile(r"^[A-Z][a-z]+( [a-z]+)?:$")
 _CHOICE = re.compile(r'^( +)("\w+"(?: \(default\))?(?:, "\w+")*: .*)')
 _ARGUMENT = re.compile(r"^    (\w+): ")
+_CODE = re.compile(r"(?<![`\w])`([^`]+)`(?!`)")
 
 
 class Docstrings(griffe.Extension):
@@ -17,14 +24,32 @@ class Docstrings(griffe.Extension):
 
     def on_object(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         if obj.docstring:
-            obj.docstring.value = to_markdown(obj.docstring.value)
+            obj.docstring.value = to_markdown(with_formulas(obj.docstring.value))
+
+
+def with_formulas(text: str) -> str:
+    """LaTeX for the formulas between backticks, and for those on indented lines of their own."""
+    lines: list[str] = []
+    section = False
+    for line in text.expandtabs().splitlines():
+        if line.strip() and not line.startswith(" "):
+            section = bool(_SECTION.match(line))
+        if line.startswith("    ") and not section:
+            lines += ["$$", to_latex(line), "$$", ""]
+        else:
+            lines.append(line)
+    return _CODE.sub(_inline, "\n".join(lines))
+
+
+def _inline(match: re.Match[str]) -> str:
+    return f"${to_latex(match[1])}$" if is_formula(match[1]) else match[0]
 
 
 def to_markdown(text: str) -> str:
     """Fences around examples, headings for what Google's style has none for, lists of choices."""
     lines: list[str] = []
     fenced = listed = calling = False
-    for line in text.expandtabs().splitlines():
+    for line in text.splitlines():
         if line.startswith(">>>") and not fenced:
             lines.append("```pycon")
             fenced = True
