@@ -22,8 +22,11 @@ import numpy.typing as npt
 from keras import ops
 
 from keras_fracinit.estimators import scaled_norms
-from keras_fracinit.models.recorder import Recorder, call_model
+from keras_fracinit.models.recorder import Recorder, call_model, wide
 from keras_fracinit.utils.layer_calls import intercepting
+
+# An output on the host, in float32, or in float64 where it has that type.
+Signal = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 
 
 class OutputStats(NamedTuple):
@@ -146,11 +149,11 @@ def signal_of(tensor: Any) -> OutputStats:
     return _statistics(_on_host(tensor))
 
 
-def _on_host(tensor: Any) -> npt.NDArray[np.float32]:
-    return np.asarray(ops.convert_to_numpy(ops.cast(tensor, "float32")))
+def _on_host(tensor: Any) -> Signal:
+    return np.asarray(ops.convert_to_numpy(wide(tensor)))
 
 
-def _differences(array: npt.NDArray[np.float32], halves: Halves) -> npt.NDArray[np.float32] | None:
+def _differences(array: Signal, halves: Halves) -> Signal | None:
     """The differences of the pairs, with the units last; None if they lie in other places."""
     if array.ndim > 2:
         array = np.moveaxis(array, halves.axis, -1)
@@ -163,7 +166,7 @@ def _differences(array: npt.NDArray[np.float32], halves: Halves) -> npt.NDArray[
     return differences.reshape(*array.shape[:-1], -1)
 
 
-def _statistics(array: npt.NDArray[np.float32]) -> OutputStats:
+def _statistics(array: Signal) -> OutputStats:
     norms = np.asarray(scaled_norms(array, "norm", np), dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         sizes = np.sqrt(np.mean(norms * norms, axis=0))
@@ -180,7 +183,7 @@ def _statistics(array: npt.NDArray[np.float32]) -> OutputStats:
     )
 
 
-def _mean_cosine(array: npt.NDArray[np.float32]) -> float:
+def _mean_cosine(array: Signal) -> float:
     """Computes it from the squared sum of the unit vectors: each pair twice, plus `count`."""
     count = len(array)
     if count < 2:

@@ -26,7 +26,7 @@ from keras_fracinit.estimators import scaled_norms, statistics_of, summarize
 from keras_fracinit.models.building import build_model
 from keras_fracinit.models.compilers import COMPILERS
 from keras_fracinit.models.probe import Data
-from keras_fracinit.models.recorder import Recorder, call_model
+from keras_fracinit.models.recorder import Recorder, call_model, wide
 from keras_fracinit.utils.layer_calls import intercepting
 from keras_fracinit.utils.patterns import check_patterns, matches
 
@@ -219,8 +219,8 @@ class Measurement:
         if previous:
             tensors["updates"] = [new - old for new, old in zip(values, previous, strict=True)]
         if gradients is not None:
-            wide = [_wide(gradients[i]) for i in self.selected]
-            tensors["gradients"] = [gradient / ops.cast(scale, gradient.dtype) for gradient in wide]
+            cast = [wide(gradients[i]) for i in self.selected]
+            tensors["gradients"] = [gradient / ops.cast(scale, gradient.dtype) for gradient in cast]
         rows: list[tuple[str, str, int | None]] = []
         for quantity in self.request.quantities:
             for i, tensor in zip(self.selected, tensors.get(quantity, ()), strict=False):
@@ -243,7 +243,7 @@ class Measurement:
         return xp.stack(pairs, axis=1)
 
     def _norms_of(self, tensor: Any, kind: Any) -> Any:
-        tensor = _wide(tensor)
+        tensor = wide(tensor)
         return scaled_norms(
             tensor if self._xp is ops else ops.convert_to_numpy(tensor), kind, self._xp
         )
@@ -305,12 +305,6 @@ def _is_trained_eagerly(model: Any) -> bool:
         return False
     on_jax = keras.backend.backend() == "jax"  # where that is what `jit_compile` says
     return bool(model.run_eagerly or (on_jax and not model.jit_compile))
-
-
-def _wide(tensor: Any) -> Any:
-    """The tensor in float32, or in float64 if it is: the square of 300 overflows float16."""
-    is_double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
-    return ops.cast(tensor, "float64" if is_double else "float32")
 
 
 def _tensor(array: Any) -> Any:

@@ -161,6 +161,12 @@ class Recorder:
             layer.activation = activation
 
 
+def wide(tensor: Any) -> Any:
+    """Casts a tensor to float32, unless it is float64: the square of 300 overflows float16."""
+    is_double = keras.backend.standardize_dtype(tensor.dtype) == "float64"
+    return ops.cast(tensor, "float64" if is_double else "float32")
+
+
 def call_model(model: Any, x: Any, training: bool, name: str = "probe") -> Any:
     """Calls a model; an error names the argument `name`, and both shapes."""
     try:
