@@ -103,6 +103,24 @@ class PointMass(Law):
     def curve(self) -> tuple[Array, Array]:
         """Evaluates `phi` and `phi'` at the nodes."""
 
+    @abstractmethod
+    def value(self, z: Array) -> Array:
+        """Evaluates `phi` anywhere."""
+
+    def at(self, size: float) -> Sampled:
+        """The law of `q = phi(z)^2` for pre-activations of another root mean square."""
+        with np.errstate(all="ignore"):
+            values = self.value(size * _NODES)
+        return Sampled(f"{self.activation} at {size:g}", values.tobytes(), math.nan)
+
+    def length_map(self, log_sizes: Array) -> Array:
+        """Computes `log sqrt(E phi(r z)^2)` for the logarithms of root mean squares r.
+
+        It is interpolated, to 1e-3, and goes on as a power of r where r is extremely small or
+        large; below exp(-700) it counts as that.
+        """
+        return np.maximum(_interpolated(log_sizes, *_length_table(self)), -700.0)
+
     @functools.cached_property
     def mean(self) -> float:
         return float((_WEIGHTS * self._q).sum())
@@ -179,6 +197,24 @@ class PointMass(Law):
         )
 
 
+def _interpolated(x: Array, places: Array, values: Array) -> Array:
+    """Interpolates between the places, and goes on as a straight line beyond them."""
+    found = np.interp(x, places, values)
+    for end, inner, beyond in ((0, 1, x < places[0]), (-1, -2, x > places[-1])):
+        slope = (values[end] - values[inner]) / (places[end] - places[inner])
+        found = np.where(beyond, values[end] + slope * (x - places[end]), found)
+    return found
+
+
+@functools.lru_cache(maxsize=32)
+def _length_table(law: PointMass) -> tuple[Array, Array]:
+    """The length map on a grid: logarithms of sizes before and behind the activation."""
+    places = np.linspace(-16.0, 16.0, 257)
+    with np.errstate(all="ignore"):
+        squares = [(_WEIGHTS * law.value(math.exp(place) * _NODES) ** 2).sum() for place in places]
+        return places, np.maximum(0.5 * np.log(squares), -700.0)
+
+
 def floor_of(q: Array, weights: Array) -> float:
     """Gives the squared slope of a homogeneous activation that is next to 0 at least as often."""
     order = np.argsort(q)
@@ -224,6 +260,9 @@ class Smooth(PointMass):
     @property
     def pair_slope(self) -> float | None:
         return CURVES[self.activation].pair_slope
+
+    def value(self, z: Array) -> Array:
+        return CURVES[self.activation].value(z)
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         phi = CURVES[self.activation].value
@@ -284,6 +323,13 @@ class Sampled(PointMass):
             float(max(change)),
             pair_slope,
         )
+
+    def value(self, z: Array) -> Array:
+        """Interpolates between the nodes, and goes on as a straight line beyond them."""
+        values = np.frombuffer(self.values).reshape(_NODES.shape)
+        places = np.concatenate([_NODES[0, ::-1], _NODES[1]])
+        curve = np.concatenate([values[0, ::-1], values[1]])
+        return _interpolated(z, places, curve)
 
     def curve(self) -> tuple[Array, Array]:
         values = np.frombuffer(self.values).reshape(_NODES.shape)

@@ -226,6 +226,23 @@ def test_a_law_that_was_used_equals_a_new_one(make):
         assert [getattr(other, name) for name in names] == numbers
 
 
+@every_activation
+def test_the_length_map_is_the_size_behind_the_activation_at_every_size(name):
+    """The root mean square of phi(r z), by quadrature; far out a power of r, or a constant."""
+    value, sizes = CURVES[name].value, np.array([-7.3, -3.0, -0.77, 0.0, 1.9, 6.1])
+    for law in (Smooth(name), sampled(value)):
+        found = law.length_map(sizes)
+        for size, mapped in zip(np.exp(sizes), found, strict=True):
+            square = float((_WEIGHTS * value(size * _NODES) ** 2).sum())
+            assert mapped == pytest.approx(0.5 * math.log(square), abs=2e-3)
+            assert law.at(size).mean == pytest.approx(square, rel=1e-3)
+        at_point = law.length_map(np.array([-0.01, 0.01]))
+        assert np.ptp(at_point) / 0.02 == pytest.approx(law.length_slope, abs=0.02)
+        far = law.length_map(np.array([-30.0, -29.0, 29.0, 30.0]))
+        slopes = np.diff(far)[[0, 2]]
+        assert slopes == pytest.approx(np.round(slopes), abs=1e-3)  # 0 or 1
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
