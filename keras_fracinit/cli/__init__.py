@@ -1,4 +1,4 @@
-"""The command line: `python -m keras_fracinit`."""
+"""The command line: `keras-fracinit`, or `python -m keras_fracinit`."""
 
 from keras_fracinit.cli.main import main
 

@@ -30,12 +30,10 @@ from keras_fracinit.initializers.pairs import (
 from keras_fracinit.initializers.stable_sampling import sample_stable
 from keras_fracinit.laws import stable
 from keras_fracinit.propagation import moments
+from keras_fracinit.utils.choices import check_weights
 from keras_fracinit.utils.validation import check_choice, check_integer, check_real
 
 MODES = ("fan_in", "fan_out")
-
-
-DISTRIBUTIONS = ("untruncated_normal", "truncated_normal", "uniform", "orthogonal", "stable")
 
 
 @dataclass(frozen=True)
@@ -288,18 +286,6 @@ def _check_dtype(dtype: Any) -> str:
     if not keras.backend.is_float_dtype(name):
         raise ValueError(f"`dtype` must be a floating-point type. Received: dtype={dtype}")
     return name
-
-
-def check_weights(distribution: Any, alpha: Any) -> None:
-    """Checks the distribution of the weights, and its tail index."""
-    check_choice("distribution", distribution, DISTRIBUTIONS)
-    if (alpha is None) == (distribution == "stable"):
-        raise ValueError(
-            "`alpha` must be given with `distribution='stable'`, and with no other. "
-            f"Received: alpha={alpha}, distribution={distribution!r}"
-        )
-    if alpha is not None:
-        stable.check_alpha(alpha)
 
 
 def _check_seed(seed: Any) -> Any:

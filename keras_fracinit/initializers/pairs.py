@@ -27,10 +27,10 @@ from keras import ops
 from keras_fracinit.initializers.fans import Fans, fans_of, split_axes
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Dropout
+from keras_fracinit.utils.choices import TAPS
 from keras_fracinit.utils.validation import check_choice, check_integer
 
 FORMS = ("outputs", "both", "inputs")
-TAPS = ("all", "center")
 Runs = tuple[tuple[int, int], ...]
 
 

@@ -36,7 +36,8 @@ import numpy as np
 
 from keras_fracinit.laws.base import Array, Laplace, Law
 from keras_fracinit.laws.smooth import floor_of, transform
-from keras_fracinit.utils.validation import check_order, check_real
+from keras_fracinit.utils.choices import check_alpha
+from keras_fracinit.utils.validation import check_order
 
 # z from exp(-61) to exp(105), which a layer of 10^7 units at alpha near 1 may need.
 _FIRST, _LAST, _STEP = -60.0, 150.0, 0.125
@@ -207,15 +208,3 @@ def _size(law: Stable, width: int) -> float:
     log_t = np.arange(-60.0, 60.0, 0.25)
     share = law.laplace(np.exp(log_t)).complement / law.alive
     return math.exp(-float(np.interp(-math.expm1(-1.0 / width), share, log_t))) / width
-
-
-def check_alpha(value: object) -> float:
-    """Checks the tail index of stable weights."""
-    alpha = check_real("alpha", value)
-    if not 1.0 < alpha < 2.0:
-        raise ValueError(
-            "`alpha` must lie between 1 and 2, both excluded: below 1 sums are ruled by one weight "
-            "alone, and 2 is the normal distribution, which is the default. "
-            f"Received: alpha={value}"
-        )
-    return alpha

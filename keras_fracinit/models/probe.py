@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from keras_fracinit.utils.choices import LIMIT
+
 
 class Data(NamedTuple):
     """A batch as a model is trained on it; each part an array or a structure of arrays."""
@@ -16,9 +18,6 @@ class Data(NamedTuple):
     x: Any
     y: Any = None
     sample_weight: Any = None
-
-
-LIMIT = 256  # samples
 
 
 def probe_arrays(probe: Any, limit: int | None = None, name: str = "probe") -> Any:

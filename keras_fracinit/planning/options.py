@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypedDict
 
-from keras_fracinit.initializers.base import check_weights
-from keras_fracinit.initializers.pairs import TAPS
+from keras_fracinit.utils.choices import BIASES, check_mirroring, check_weights
 from keras_fracinit.utils.patterns import check_patterns, matches
 from keras_fracinit.utils.validation import check_choice, check_order, check_several, check_type
 
-BRANCHES = ("keep", "zero", "isometry")
 Orders = float | Mapping[str, float] | Callable[[float], float]
 
 
@@ -53,16 +51,9 @@ class Options:
         if self.distribution is not None or self.alpha is not None:
             check_weights(self.distribution, self.alpha)
         if self.biases is not None:
-            check_choice("biases", self.biases, ("keep", "zero"))
+            check_choice("biases", self.biases, BIASES)
         check_type("mirrored", self.mirrored, bool)
-        check_choice("taps", self.taps, TAPS)
-        check_choice("branches", self.branches, BRANCHES)
-        for name, needy in (("taps", "center"), ("branches", "isometry")):
-            if not self.mirrored and getattr(self, name) == needy:
-                raise ValueError(
-                    f"`{name}={needy!r}` must go with `mirrored=True`. "
-                    f"Received: {name}={needy!r}, mirrored=False"
-                )
+        check_mirroring(self.mirrored, self.taps, self.branches)
 
     def order(self, path: str, depth: float) -> float | None:
         """The order of the kernel of this path and relative depth; None if it has none."""
