@@ -57,6 +57,7 @@ class Graph:
         hidden: For a layer inside one whose calls are not recorded, by its id: that outer layer.
         inputs: The ids of the tensors that the model takes.
         outputs: The ids of the tensors that it returns.
+        returned: Each container that was called, and the tensors that the call returned, in order.
         error: Why the model could not be called to the end; empty if it could.
     """
 
@@ -66,6 +67,7 @@ class Graph:
         self.hidden: dict[int, Any] = {}
         self.inputs: set[int] = set()
         self.outputs: set[int] = set()
+        self.returned: list[tuple[Any, list[Any]]] = []
         self._known: set[int] = set()
         self._consumers: dict[int, list[Call]] = {}
         self._producers: dict[int, Call] = {}
@@ -140,7 +142,9 @@ class Graph:
         if isinstance(layer, layers.TimeDistributed):
             return self._every_step(layer, args[0])
         if is_container(layer):
-            return self._open(layer, args, kwargs)
+            outputs = self._open(layer, args, kwargs)
+            self.returned.append((layer, tree.flatten(outputs)))
+            return outputs
         self._see(layer)
         outputs = layer.compute_output_spec(*args, **kwargs)
         if _has_projections(layer):
@@ -235,8 +239,11 @@ class Graph:
 
 
 def is_container(layer: Any) -> bool:
-    """Whether a layer is a model, or a layer of the user's that is made of layers."""
-    if isinstance(layer, keras.Model):
+    """Whether a layer is a model, or a layer of the user's that is made of layers.
+
+    So is SpectralNormalization, which divides the kernel of the layer in it and calls that.
+    """
+    if isinstance(layer, (keras.Model, layers.SpectralNormalization)):
         return True
     foreign = type(layer).__module__.partition(".")[0] != "keras"
     return foreign and not has_kernel(layer) and bool(_children(layer))

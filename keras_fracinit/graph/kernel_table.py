@@ -130,6 +130,8 @@ def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
     for kind, readers in _TABLE.items():
         if isinstance(layer, kind):
             return [KernelSite(layer, spec) for spec in readers]
+    if isinstance(layer, layers.SpectralNormalization):
+        return []  # its vector is a state, of the iteration that finds the norm
     name = type(layer).__name__
     return _matrices(layer, KernelSpec("unknown", reason=f"{name} has no kernel of a known kind"))
 

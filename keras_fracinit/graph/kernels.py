@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 
 from keras_fracinit.graph.call_graph import Graph
-from keras_fracinit.graph.downstream import NORMALIZED, Downstream, DownstreamFinder
+from keras_fracinit.graph.downstream import Downstream, DownstreamFinder
 from keras_fracinit.graph.kernel_table import KernelSite, sampling_of, sites_of
 from keras_fracinit.laws.base import Law
 
 layers = keras.layers
+
+
+_DIVIDED = "SpectralNormalization divides it by its norm, so its scale does not matter"
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def kernels_of(model: Any) -> list[Kernel]:
     """Lists each kernel of the model once, in the order of the first calls of their layers."""
     graph, kernels, known = Graph(model), [], set()
     downstreams = DownstreamFinder(graph)
+    divided = {id(x.layer) for x in graph.layers if isinstance(x, layers.SpectralNormalization)}
     for layer in graph.layers:
         hidden = graph.hidden.get(id(layer))
         sites = sites_of(layer, recurrent=isinstance(hidden, layers.RNN))
@@ -78,7 +82,10 @@ def kernels_of(model: Any) -> list[Kernel]:
             if id(site.variable) in known and site.variable is not None:
                 continue
             known.add(id(site.variable))
-            kernels.append(_kernel(site, downstreams, hidden, len(sites) == 1))
+            kernel = _kernel(site, downstreams, hidden, len(sites) == 1)
+            if id(layer) in divided and not kernel.not_scalable:
+                kernel = replace(kernel, not_scalable=_DIVIDED)
+            kernels.append(kernel)
     return kernels
 
 
@@ -90,8 +97,6 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
         reason = "not built yet, and no initializer knows its strides"
     elif hidden is not None and not reason:
         reason = f"it belongs to a {type(hidden).__name__}, which is not looked into"
-        if isinstance(hidden, layers.SpectralNormalization):
-            reason = NORMALIZED
     draw = sampling_of(site.initializer)
     distribution = draw[0](site.initializer) if draw else ""
     downstream = Downstream() if reason else downstreams.of(site)

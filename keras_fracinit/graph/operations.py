@@ -44,10 +44,15 @@ class Row(NamedTuple):
     Attributes:
         effect: What they do to the size of a signal.
         source: How a note names the signal behind them; empty if it is named after the class.
+        joins: Whether they put several signals side by side, whose sizes may differ.
+        by_batch: Whether they do so in training mode only; at inference they divide by what they
+            have learned, which is 1 in a fresh model.
     """
 
     effect: Effect
     source: str = ""
+    joins: bool = False
+    by_batch: bool = False
 
 
 ATTENTION = Row(Effect.MIXES, "attention")
@@ -60,11 +65,12 @@ _RECURRENT = Row(Effect.MIXES, "a recurrent layer")
 _ROWS = {
     Row(Effect.PASSES): """
         InputLayer Identity Flatten Reshape Permute RepeatVector TimeDistributed Masking
-        Concatenate ActivityRegularization GaussianNoise GaussianDropout AlphaDropout
+        ActivityRegularization GaussianNoise GaussianDropout AlphaDropout
         ZeroPadding*D Cropping*D UpSampling*D
         Transpose ExpandDims Squeeze Cast ConvertToTensor GetItem StopGradient Moveaxis Swapaxes
-        Ravel Split Unstack Stack Pad BroadcastTo Negative
+        Ravel Split Unstack Pad BroadcastTo Negative
         """,  # AlphaDropout keeps mean and variance
+    Row(Effect.PASSES, joins=True): "Concatenate Stack",
     Row(Effect.AVERAGES): """
         AveragePooling*D GlobalAveragePooling*D AdaptiveAveragePooling*D
         AveragePool AdaptiveAveragePool Mean
@@ -76,10 +82,11 @@ _ROWS = {
     Row(Effect.SUMS, "a sum"): "Add Subtract",
     Row(Effect.DROPS): "Dropout",  # and the spatial ones, which derive from it
     Row(Effect.NORMALIZES, "a normalization"): """
-        BatchNormalization LayerNormalization GroupNormalization RMSNormalization
-        UnitNormalization SpectralNormalization
+        LayerNormalization GroupNormalization RMSNormalization UnitNormalization
         LayerNorm RMSNorm Normalize
         """,
+    Row(Effect.NORMALIZES, "a normalization", by_batch=True): "BatchNormalization",
+    # SpectralNormalization divides weights, and is what its layer is: a Wrapper.
     # An embedding is a kernel too: its input stands for a vector with a single one.
     Row(Effect.MIXES): """
         Dense EinsumDense Embedding Conv*D Conv*DTranspose DepthwiseConv1D DepthwiseConv2D
@@ -142,6 +149,25 @@ def row_of(op: Any) -> Row:
 def effect_of(op: Any) -> Effect:
     """What a layer or operation does to the size of a signal."""
     return row_of(op).effect
+
+
+def ends_signal(op: Any) -> bool:
+    """Whether the size of what comes out says nothing of the scale of the kernels before it.
+
+    A sum, a product or several signals side by side have the sizes of all of them.
+    """
+    row = row_of(op)
+    return row.joins or row is ATTENTION or row.effect in _ENDS
+
+
+_ENDS = (Effect.SUMS, Effect.NORMALIZES, Effect.ENDS)
+
+
+def resets_scale(op: Any, training: bool) -> bool:
+    """Whether a layer takes the scale of the signal away in this mode, training or inference."""
+    row = row_of(op)
+    by_batch = training and getattr(op, "trainable", True)
+    return row.effect is Effect.NORMALIZES and (by_batch or not row.by_batch)
 
 
 class _NoLaw(ValueError):
