@@ -35,10 +35,18 @@ def with_formulas(text: str) -> str:
         if line.strip() and not line.startswith(" "):
             section = bool(_SECTION.match(line))
         if line.startswith("    ") and not section:
-            lines += ["$$", to_latex(line), "$$", ""]
+            lines += _displayed(line)
         else:
             lines.append(line)
     return _CODE.sub(_inline, "\n".join(lines))
+
+
+def _displayed(line: str) -> list[str]:
+    """A formula in the middle of the page, or one with the words behind it in a line of a list."""
+    *formulas, last = re.split(r" {2,}", line.strip())
+    if formulas and re.match(r"[a-z]{2,} [a-z]{2,} ", last):
+        return [f"- ${to_latex('  '.join(formulas))}$, {last}"]
+    return ["$$", to_latex(line), "$$", ""]
 
 
 def _inline(match: re.Match[str]) -> str:
