@@ -46,6 +46,7 @@ wheel: .venv/with-dev
 docs: .venv/with-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	! grep -rlE '<(script|link|img|iframe)[^>]*(src|href)="?(https?:)?//' build/site --include='*.html'
+	test -f build/site/search/search_index.js # what the search reads where the pages come from the disk
 
 examples: .venv/with-dev
 	$(BIN)/python examples/quickstart.py --short --output output/short

@@ -1,5 +1,6 @@
 """The documentation: its code prints what it says, its reference is complete, its links exist."""
 
+import csv
 import doctest
 import importlib
 import inspect
@@ -132,3 +133,46 @@ def test_examples_and_files_that_the_pages_name_exist():
     for page in PAGES:
         for path in re.findall(r"`((?:examples|benchmarks|tests)/[\w./]+)`", page.read_text()):
             assert (ROOT / path).exists(), (page, path)
+
+
+# The rows of the guide's table, by the names in the file of results.
+ROWS = {
+    "He": "the same, not truncated",
+    "ours s=1.5": "s = 1.5",
+    "ours s=1": "s = 1",
+    "ours s=0.5": "s = 0.5",
+    "ours s=0": "s = 0",
+    "s tuned": "s tuned",
+    "random walk": "random walk",
+    "orthogonal": "orthogonal, He's gain",
+    "LSUV": "LSUV",
+    "Xavier": "Xavier",
+}
+SETTINGS = ("relu", "leaky", "linear", "rrelu", "dropout")
+
+
+def test_the_table_of_forty_settings_is_that_of_the_results():
+    page = (DOCS / "guide" / "which.md").read_text()
+    with (ROOT / "benchmarks" / "results" / "learning" / "learning.csv").open() as file:
+        results = [row for row in csv.DictReader(file) if row["activation"] in SETTINGS]
+    assert len({row["name"] for row in results}) == 40
+    for method, title in ROWS.items():
+        own = [row for row in results if row["method"] == method]
+        line = re.search(rf"^\| {re.escape(title)} \|(.*)\|$", page, re.MULTILINE)[1]
+        for cell, activation in zip(line.split("|"), SETTINGS, strict=True):
+            found = [float(row["difference"]) for row in own if row["activation"] == activation]
+            written = float(cell.strip(" *"))
+            assert abs(written - sum(found) / len(found)) < 6e-4, (method, activation)
+    better = {
+        m: sum(float(r["difference_low"]) > 0 for r in results if r["method"] == m) for m in ROWS
+    }
+    worse = {
+        m: sum(float(r["difference_high"]) < 0 for r in results if r["method"] == m) for m in ROWS
+    }
+    assert f"above HeNormal in {better['orthogonal']} settings and below it in none" in page
+    assert worse["orthogonal"] == 0
+    assert f"comes next ({better['LSUV']}, {worse['LSUV']})" in page
+    orders = [f"ours s={s}" for s in (0, 0.5, 1, 1.5)]
+    for counts, words in ((better, "it in {} to {} settings"), (worse, "below it in {} to {}.")):
+        numbers = [counts[m] for m in orders]
+        assert words.format(min(numbers), max(numbers)) in page

@@ -15,7 +15,7 @@ FILES = {
     for name in (
         *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff", "Makefile", ".ci/run"),
         *(".github/workflows/ci.yml", ".pre-commit-config.yaml", "docs/cite.md"),
-        *("docs/index.md", "docs/guide/stability.md"),
+        *("docs/index.md", "docs/guide/stability.md", "docs/guide/which.md"),
     )
 }
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -41,6 +41,14 @@ def test_the_readme_is_short_and_says_how_to_begin():
     assert f"Python {PROJECT['requires-python'].removeprefix('>=')} or later" in readme
     extras = re.findall(r"`(?:keras-fracinit)?\[(\w+)\]`", readme)
     assert set(extras) == {"jax", "torch", "plots"} <= set(PROJECT["optional-dependencies"])
+
+
+def test_all_pages_give_the_same_result_of_learning():
+    table = re.search(r"^\| SGD \|(.*)\|$", FILES["docs/guide/which.md"], re.M)[1]
+    accuracies = [cell.split()[0] for cell in table.split("|")]
+    assert len(accuracies) == 4
+    for name in ("README.md", "docs/index.md"):
+        assert set(re.findall(r"\b0\.\d{3}\b", FILES[name])) == set(accuracies), name
 
 
 def test_the_links_of_the_readme_are_absolute_and_lead_to_files_that_exist():
