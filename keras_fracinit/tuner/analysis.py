@@ -12,7 +12,7 @@ import keras_tuner
 
 from keras_fracinit.tuner.execution import Execution
 from keras_fracinit.tuner.hypermodel import FracInitHyperModel
-from keras_fracinit.tuner.scores import COMPLETED, epochs_of, score_of
+from keras_fracinit.tuner.scores import COMPLETED, score_of
 from keras_fracinit.utils.validation import check_several
 
 if TYPE_CHECKING:
@@ -33,14 +33,18 @@ def results(tuner: Any) -> pd.DataFrame:
 
     Returns:
         A frame with the columns trial (its id; "reference" for those of `reference`), execution, a
-        column for each hyperparameter (with " (hp)" after its name where that is taken), seed,
-        score (the objective at its best epoch, or the penalty that the search was given where that
-        is not finite), status ("completed", "diverged", "collapsed", "failed"), and of
-        the log-norm slope_initial and slope_final, its slope over depth in nats per layer before
-        and after training, spread_initial and spread_final, its standard deviation over samples in
-        the last layer. A trial without such records (its build failed, or its hypermodel is no
-        `FracInitHyperModel`) has one row with the mean score. `attrs` holds the "objective" and
-        its "direction".
+        column for each hyperparameter (with " (hp)" after its name where that is taken; empty for
+        an order that no kernel of the model has), seed (empty where nothing was drawn), score (the
+        objective at its best epoch, the mean of such a list as `fit` may return, or the penalty
+        that the search was given where it is not finite), status ("completed", "diverged",
+        "collapsed", "failed"), and of the log-norm slope_initial and slope_final, its slope over
+        depth in nats per layer before and after training, spread_initial and spread_final, its
+        standard deviation over samples in the last layer. A trial without such records (its build
+        failed, or its hypermodel is no `FracInitHyperModel`) has one row with the mean score.
+        `attrs` holds the "objective" and its "direction".
+
+    Raises:
+        TypeError: If `tuner` is no tuner, such as the folder of one.
 
     Example:
 
@@ -61,6 +65,7 @@ def results(tuner: Any) -> pd.DataFrame:
     """
     import pandas as pd
 
+    _check_tuner(tuner)
     records: list[dict[str, Any]] = []
     for folder in sorted(Path(tuner.project_dir).glob("trial_*")):
         files = sorted(folder.glob("execution_*.json"), key=lambda path: (len(path.name), path))
@@ -95,8 +100,10 @@ def reference(
         them.
 
     Raises:
+        TypeError: If `tuner` is no tuner.
         ValueError: If no trial was completed, or the names are not among its hyperparameters.
     """
+    _check_tuner(tuner)
     best = next((t for t in tuner.oracle.get_best_trials(1) if t.status == "COMPLETED"), None)
     if best is None:
         raise ValueError("`tuner` must have completed a trial. Received: a search that has none")
@@ -119,10 +126,19 @@ def reference(
     objective, folder = tuner.oracle.objective, tuner.get_trial_dir(REFERENCE)
     if not isinstance(tuner.hypermodel, FracInitHyperModel):
         for number, outcome in enumerate(outcomes):
-            score = score_of(epochs_of(outcome, objective), objective)
+            score = score_of(outcome, objective)
             Execution(REFERENCE, number, dict(hp.values), None, score, COMPLETED).save(folder)
     frame = results(tuner)
     return frame[frame["trial"] == REFERENCE]
+
+
+def _check_tuner(tuner: Any) -> None:
+    if not isinstance(tuner, keras_tuner.engine.base_tuner.BaseTuner):
+        raise TypeError(
+            "`tuner` must be a tuner of KerasTuner; one that is made with the `directory` and "
+            "`project_name` of an earlier search, and `overwrite=False`, reads that search. "
+            f"Received: tuner={tuner!r} (of type {type(tuner)})"
+        )
 
 
 def _of_trial(folder: Path) -> list[dict[str, Any]]:

@@ -8,14 +8,13 @@ import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import keras_tuner
 import numpy as np
 
-from keras_fracinit.graph.kernels import Kernel, kernels_of
-from keras_fracinit.graph.pairing import PLAIN, Form
+from keras_fracinit.graph.pairing import PLAIN
 from keras_fracinit.models.probe import probe_arrays
 from keras_fracinit.planning.sampling import initialize
 from keras_fracinit.tuner.execution import Execution, LogNormProbe, probe_from
@@ -36,6 +35,7 @@ from keras_fracinit.tuner.scores import (
     with_values,
 )
 from keras_fracinit.tuner.search_space import Groups, order
+from keras_fracinit.tuner.tunable import Found, Tunable
 from keras_fracinit.utils.validation import check_integer, check_type
 
 if TYPE_CHECKING:
@@ -43,6 +43,17 @@ if TYPE_CHECKING:
 
 
 _PROBE = 64  # samples
+_NOT_DRAWN = (
+    "The model of a trial has no kernel that can be tuned. It is trained as it is, and its order "
+    "in `results` is empty; `report` says why."
+)
+
+
+class Drawn(NamedTuple):
+    """What was drawn in a model: from which seed, and the hyperparameters that had an effect."""
+
+    seed: int
+    names: set[str]
 
 
 class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
@@ -69,6 +80,9 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     Each execution is recorded in the folder of its trial with seed, score, status, and slope over
     depth and spread of the log-norm before and after training; the slopes and spreads are also
     metrics of the trial, `fracinit/slope_initial` and so on.
+
+    A trial whose model has no kernel to tune is trained as it is, with a warning. `results` has no
+    value for an order that no kernel of a model has.
 
     Args:
         inner: A `keras_tuner.HyperModel` or a function `build(hp)`. Layers that are already built
@@ -99,9 +113,9 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
 
     Raises:
         TypeError: If an argument is of the wrong kind; in a search, if `inner` builds no model.
-        ValueError: If an argument is out of range; in a search, if no kernel can be tuned, a group
-            matches no layer, a name is taken by a hyperparameter of `inner`, or the objective is
-            not logged.
+        ValueError: If an argument is out of range; in a search, if no model has a kernel to tune, a
+            group matches no layer, a name is taken by a hyperparameter of `inner`, or the objective
+            is not logged.
 
     Example:
 
@@ -148,6 +162,8 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         order(keras_tuner.HyperParameters(), name, *self._range)  # checks the range
         self.groups = Groups(self.order_name, groups)
         self.mirroring = Mirroring(mirrored, self.order_name)
+        self._draws = self.groups.groups != {}
+        self._tunable = Tunable(self.groups, self.mirroring, self._inner_model)
         self.seed = None if seed is None else check_integer("seed", seed, 0, 2**32 - 1)
         self.collapsed = check_type("collapsed", collapsed, bool)
         self._probe = None if probe is None else probe_arrays(probe)
@@ -156,7 +172,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         # Those of the last build, by which executions are counted: KerasTuner makes one object for
         # each trial.
         self._hp: Any = None
-        self._execution, self._seed = 0, 0
+        self._execution, self._drawn = 0, Drawn(0, set())
 
     def declare_hyperparameters(self, hp: Any) -> None:
         if isinstance(self.inner, keras_tuner.HyperModel):
@@ -165,7 +181,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     def build(self, hp: Any) -> Any:
         self._execution = self._execution + 1 if hp is self._hp else 0
         self._hp = None
-        model, self._seed = self._build_from(hp)
+        model, self._drawn = self._build_from(hp)
         self._hp = hp
         return model
 
@@ -174,10 +190,14 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         search = next((c for c in callbacks if hasattr(c, "tuner") and hasattr(c, "trial")), None)
         if search is None:  # trained by hand
             return self._fit(hp, model, *args, callbacks=callbacks, **kwargs)
-        self._check_matched(hp)
+        self._tunable.check_all(hp)
         tuner, trial_id = search.tuner, search.trial.trial_id
         objective, folder = tuner.oracle.objective, tuner.get_trial_dir(trial_id)
-        execution = Execution(trial_id, self._execution, hp.values, self._seed)
+        execution = Execution(trial_id, self._execution, hp.values, self._drawn.seed)
+        if not self._drawn.names:
+            execution.seed = None
+            if self._draws:
+                warnings.warn(_NOT_DRAWN, stacklevel=2)
         callbacks.append(Guard(objective, must_log=self._plain()))
         try:
             signal = self._signal(model, args, kwargs)
@@ -187,7 +207,8 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             epochs = epochs_of(result, objective)
             if not epochs:
                 return result
-            check_logged(objective, epochs[-1])
+            for logs in epochs:
+                check_logged(objective, logs)
             changes = {}
             execution.status = self._status(epochs, objective, signal, model)
             if execution.status != COMPLETED:
@@ -198,13 +219,16 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
                 if not os.path.exists(checkpoint := tuner._get_checkpoint_fname(trial_id)):
                     model.save_weights(checkpoint)
             result = with_values(result, {**changes, **execution.metrics()}, objective)
-            execution.score = score_of(epochs_of(result, objective), objective)
+            execution.score = score_of(result, objective)
             return result
         except Exception as error:
             execution.status, execution.message = FAILED, f"{type(error).__name__}: {error}"
             self._hp = None  # KerasTuner retries a trial from its first execution on
             raise
         finally:
+            # With those that `fit` declared, and without those that had no effect on this model.
+            names = [n for n in hp.values if n in self._drawn.names or not self._tunable.is_own(n)]
+            execution.values = {name: hp.values[name] for name in names}
             execution.save(folder)
 
     def orders(self, hp: Any) -> list[str]:
@@ -236,59 +260,50 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
             `mirrored` is tuned, hp decides whether the model is.
         """
         hp = keras_tuner.HyperParameters() if hp is None else hp.copy()
-        model = self._inner_model(hp)
-        kernels = kernels_of(model)
-        forms = self._forms(model, kernels)
-        if not self._is_mirrored(hp, kernels, forms):
-            forms = [PLAIN] * len(kernels)
-        return kernel_report(kernels, self._names(kernels), forms)
+        found = self._tunable.look(self._inner_model(hp))
+        if not (self._draws and self._is_mirrored(hp, found)):
+            found = found._replace(forms=[PLAIN] * len(found.kernels))
+        return kernel_report(*found)
 
     # Building.
 
-    def _build_from(self, hp: Any, seed: int | None = None) -> tuple[Any, int]:
+    def _build_from(self, hp: Any, seed: int | None = None) -> tuple[Any, Drawn]:
         taken = {parameter.name for parameter in hp.space}
         model = self._inner_model(hp)
-        clash = {p.name for p in hp.space if self._is_own(p.name)} - taken
+        clash = {p.name for p in hp.space if self._tunable.is_own(p.name)} - taken
         if clash:
             raise keras_tuner.errors.FatalValueError(
                 f"`name` must be none of the hyperparameters of `inner`. Received: "
                 f"name={self.order_name!r}, and `inner` has {', '.join(sorted(clash))}"
             )
-        kernels = kernels_of(model)
-        names = self._names(kernels)
-        forms = self._forms(model, kernels)
-        tunable = any(k.law or f.pairs for k, f in zip(kernels, forms, strict=True))
-        if self.groups.groups != {} and not tunable:
-            reasons = [f"{kernel.path}: {kernel.reason}" for kernel in kernels]
-            raise keras_tuner.errors.FatalValueError(
-                "`inner` must build a model with a kernel whose scale can be tuned. Received: "
-                + ("; ".join(reasons) or "a model without kernels")
-            )
-        mirrored = self._is_mirrored(hp, kernels, forms)
-        orders = self.mirroring.orders(hp, kernels, names, forms, self._order)
+        found, mirrored = Found([], [], []), False
+        if self._draws:
+            found = self._tunable.look(model)
+            # A model without any has those of the others too: the space of a search is one.
+            for other in () if found.tunable else self._tunable.others(hp, found):
+                hp.Boolean(other) if other == self.mirroring.name else self._order(hp, other)
+            mirrored = self._is_mirrored(hp, found)
+        orders = self.mirroring.orders(hp, *found, self._order)
         if seed is None:  # drawn after `inner`, so that its own draws stay what they were
             seed = self._new_seed(hp)
-        seeds = np.random.SeedSequence(seed).generate_state(len(kernels))
-        for kernel, form, s, kernel_seed in zip(kernels, forms, orders, seeds, strict=True):
+        used = {self.mirroring.name} if found.mirrorable else set()
+        seeds = np.random.SeedSequence(seed).generate_state(len(orders))
+        for kernel, name, form, s, kernel_seed in zip(*found, orders, seeds, strict=True):
             if mirrored and form.pairs is not None:
                 initialize(kernel, 2.0 if s is None else s, int(kernel_seed), form)
             elif s is not None:
                 initialize(kernel, s, int(kernel_seed))
-        return model, seed
+            if name is not None and s is not None:
+                used.add(name)
+        return model, Drawn(seed, used)
 
     def _order(self, hp: Any, name: str) -> float | None:
         return order(hp, name, *self._range)
 
-    def _forms(self, model: Any, kernels: Sequence[Kernel]) -> list[Form]:
-        groups = self.groups.names([kernel.path for kernel in kernels])
-        return self.mirroring.forms(model, kernels, groups)
-
-    def _is_mirrored(self, hp: Any, kernels: Sequence[Kernel], forms: Sequence[Form]) -> bool:
-        return self.groups.groups != {} and self.mirroring.declare(hp, kernels, forms)
-
-    def _is_own(self, name: str) -> bool:
-        """Whether a hyperparameter of this name is declared here."""
-        return self.groups.is_order(name) or (self.mirroring.tuned and name == self.mirroring.name)
+    def _is_mirrored(self, hp: Any, found: Found) -> bool:
+        if not found.mirrorable:
+            self._tunable.check_mirrored(hp, found)
+        return self.mirroring.declare(hp, found.mirrorable)
 
     def _inner_model(self, hp: Any) -> Any:
         hypermodel = isinstance(self.inner, keras_tuner.HyperModel)
@@ -298,40 +313,13 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
                 "`inner` must build a keras.Model. "
                 f"Received: {model!r} (of type {type(model)}) from {self.inner!r}"
             )
-        if not model.built and not isinstance(model, keras.Sequential):
+        if self._draws and not model.built and not isinstance(model, keras.Sequential):
             raise keras_tuner.errors.FatalValueError(
                 "`inner` must build a model that shows its layers. Received: the subclassed model "
                 f"{model.name!r}, which is not built yet; call it once in the build function, on "
                 "an array of zeros of the shape of one batch, or call its `build(input_shape)`"
             )
         return model
-
-    def _names(self, kernels: Sequence[Kernel]) -> list[str | None]:
-        """Gives the name of each kernel's order; None if the kernel stays as it is."""
-        names = self.groups.names([kernel.path for kernel in kernels])
-        return [name if kernel.law else None for kernel, name in zip(kernels, names, strict=True)]
-
-    def _check_matched(self, hp: Any) -> None:
-        """Refuses a group that matched no kernel so far, and `mirrored` where nothing ever was.
-
-        Once training starts every conditional scope has been built, here or in an earlier process.
-        """
-        known = {parameter.name for parameter in hp.space}
-        if self.mirroring.tuned and self.groups.groups != {} and self.mirroring.name not in known:
-            raise keras_tuner.errors.FatalValueError(
-                "`mirrored='tune'` needs a model with kernels that can be mirrored. Received: an "
-                "`inner` none of whose models has any; `mirrored=True` says why"
-            )
-        for name, patterns in self.groups.expected().items():
-            if name not in known:
-                paths = [kernel.path for kernel in kernels_of(self._inner_model(hp.copy()))]
-                if self.mirroring.value is True and name in self.groups.names(paths):
-                    continue  # an order that has no effect is not declared
-                raise keras_tuner.errors.FatalValueError(
-                    f"`groups` must match layers that can be tuned. Received: {name!r} for "
-                    f"{', '.join(patterns)}, which match none in any model that was built; the "
-                    f"last one has {', '.join(paths)}"
-                )
 
     def _new_seed(self, hp: Any) -> int:
         if self.seed is None:
@@ -375,7 +363,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
     def _untrained(
         self, hp: Any, args: Sequence[Any], kwargs: Mapping[str, Any], objective: Any
     ) -> dict[str, float]:
-        model, _ = self._build_from(hp, self._seed)
+        model, _ = self._build_from(hp, self._drawn.seed)
         validation, training = _data(args, kwargs)
         return evaluate(model, training, validation, objective)
 

@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras_tuner
-
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.pairing import PLAIN, Form, forms_of
-from keras_fracinit.planning.mirrored import check_some_mirrored
 from keras_fracinit.planning.sampling import block_shape, initializer_like
 
 TUNE = "tune"
@@ -49,16 +46,9 @@ class Mirroring:
         forms, _ = forms_of(model, kernels, kept)
         return forms
 
-    def declare(self, hp: Any, kernels: Sequence[Kernel], forms: Sequence[Form]) -> bool:
+    def declare(self, hp: Any, mirrorable: bool) -> bool:
         """Whether this model is mirrored, which is a hyperparameter where it is tuned."""
-        if self.value is True:
-            try:
-                check_some_mirrored(kernels, forms)
-            except ValueError as error:
-                raise keras_tuner.errors.FatalValueError(str(error)) from error
-            return True
-        some = any(form.pairs is not None for form in forms)
-        return bool(some and hp.Boolean(self.name))
+        return mirrorable and (self.value is True or bool(hp.Boolean(self.name)))
 
     def orders(
         self,

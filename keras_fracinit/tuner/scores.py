@@ -45,46 +45,78 @@ def components(objective: Any) -> list[Any]:
     return list(getattr(objective, "objectives", [objective]))
 
 
+def is_unspecified(objective: Any) -> bool:
+    """Whether a tuner was given no objective, so that `fit` must return its score."""
+    return bool(objective.name == "default_objective")  # its class is not public
+
+
 def check_logged(objective: Any, logs: Mapping[str, float]) -> None:
-    """Raises unless the logs of an epoch hold every part of the objective."""
+    """Raises unless the logs of an epoch hold the objective, or every part of it."""
     missing = [part.name for part in components(objective) if part.name not in logs]
-    if missing:
-        raise keras_tuner.errors.FatalValueError(
-            f"The objective must be logged by training, which gives {', '.join(map(repr, logs))}. "
-            f"Received: objective={missing[0]!r}; is it spelled as the metric is named, and is "
-            "there validation data if it begins with 'val_'?"
+    if not missing or objective.name in logs:
+        return
+    if is_unspecified(objective):
+        raise keras_tuner.errors.FatalTypeError(
+            "`objective` of the tuner must be given, unless `fit` of the hypermodel returns the "
+            f"score. Received: objective=None; training gives {', '.join(map(repr, logs))}"
         )
+    raise keras_tuner.errors.FatalValueError(
+        f"The objective must be logged by training, which gives {', '.join(map(repr, logs))}. "
+        f"Received: objective={missing[0]!r}; is it spelled as the metric is named, and is "
+        "there validation data if it begins with 'val_'?"
+    )
 
 
 def is_finite(logs: Mapping[str, float], objective: Any) -> bool:
     """Whether the losses and the objective are finite, as far as they are logged."""
-    names = {"loss", "val_loss", *(part.name for part in components(objective))}
+    names = {"loss", "val_loss", objective.name, *(part.name for part in components(objective))}
     return all(math.isfinite(logs[name]) for name in names if name in logs)
 
 
 def epochs_of(result: Any, objective: Any) -> list[Logs]:
-    """Converts any result that `HyperModel.fit` may return to the logs of each epoch."""
-    if isinstance(result, keras.callbacks.History):
+    """Converts any result that `HyperModel.fit` may return to the logs of each epoch.
+
+    A list of results, such as one for each fold of a cross-validation, has the epochs of all. There
+    are none if KerasTuner will refuse the result, which it does with its own message.
+    """
+    if isinstance(result, list):
+        parts = [epochs_of(part, objective) for part in result]
+        return [logs for part in parts for logs in part] if all(parts) else []
+    if isinstance(result, int | float | np.floating):
+        return [{objective.name: float(result)}]
+    if isinstance(result, Mapping):
+        refused = is_unspecified(objective) and objective.name not in result
+        return [] if refused else [dict(result)]
+    if isinstance(result, keras.callbacks.History) and not is_unspecified(objective):
         names = list(result.history)
         rows = zip(*result.history.values(), strict=True)
         return [dict(zip(names, row, strict=True)) for row in rows]
-    if isinstance(result, Mapping):
-        return [dict(result)]
-    if isinstance(result, int | float | np.floating):
-        return [{objective.name: float(result)}]
-    return []  # KerasTuner refuses the result with its own message
+    return []
 
 
-def score_of(epochs: list[Logs], objective: Any) -> float:
-    """Gives the objective at its best epoch, as KerasTuner does; nan if no epoch has a number."""
-    values = [objective.get_value(logs) for logs in epochs if objective.has_value(logs)]
-    numbers = [float(value) for value in values if not math.isnan(value)]
+def score_of(result: Any, objective: Any) -> float:
+    """Gives the score as KerasTuner does: the objective at its best epoch, the mean over a list.
+
+    It is nan if no epoch has a number.
+    """
+    if isinstance(result, list):
+        return float(np.mean([score_of(part, objective) for part in result]))
+    values = [_value(logs, objective) for logs in epochs_of(result, objective)]
+    numbers = [value for value in values if not math.isnan(value)]
     choose = max if objective.direction == "max" else min
     return choose(numbers, default=math.nan)
 
 
+def _value(logs: Logs, objective: Any) -> float:
+    if objective.name in logs:
+        return float(logs[objective.name])
+    return float(objective.get_value(logs)) if objective.has_value(logs) else math.nan
+
+
 def with_values(result: Any, values: Logs, objective: Any) -> Any:
-    """Copies the result of a fit, with values replaced or added."""
+    """Copies the result of a fit, with values replaced or added; in a list in each part."""
+    if isinstance(result, list):
+        return [with_values(part, values, objective) for part in result]
     if isinstance(result, keras.callbacks.History):
         changed = copy.copy(result)
         length = len(next(iter(result.history.values()), []))

@@ -115,6 +115,20 @@ def test_the_report_names_the_pairs():
     assert is_odd(lambda x: array(before(x)) @ array(model.layers[3].kernel))
 
 
+@pytest.mark.parametrize("mirrored", [True, "tune"])
+def test_a_search_may_have_models_that_cannot_be_mirrored(mirrored):
+    def build(hp):
+        return stack(widths=[hp.Choice("width", [7, 8])])
+
+    hypermodel = FracInitHyperModel(build, seed=0, mirrored=mirrored)
+    for width, odd in ((7, False), (8, True)):
+        hp = hyperparameters(width=width, mirrored=True)
+        assert is_odd(hypermodel.build(hp)) == odd
+        assert set(hypermodel.report(hp).pairs) == ({"outputs", "inputs"} if odd else {""})
+    with pytest.raises(kt.errors.FatalValueError, match="`mirrored=True` needs a model with"):
+        FracInitHyperModel(lambda hp: stack(widths=[7]), mirrored=True).build(hyperparameters())
+
+
 def test_a_group_decides_which_kernels_are_mirrored():
     hypermodel = FracInitHyperModel(
         lambda hp: stack(widths=[8, 8, 8]), groups={"late": ["h1", "h2", "last"]}, mirrored=True
