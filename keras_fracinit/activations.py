@@ -95,6 +95,8 @@ def _(layer: keras.layers.ELU) -> Law:
 
 @law_of.register
 def _(layer: keras.layers.ReLU) -> Law:
+    if (layer.max_value, layer.negative_slope, layer.threshold) == (6, 0, 0):
+        return law_of("relu6")
     if layer.max_value is not None or layer.threshold != 0:
         raise ValueError(
             "A ReLU with `max_value` or `threshold` is not positively homogeneous, "
@@ -112,7 +114,7 @@ def _(layer: keras.layers.LeakyReLU) -> Law:
 
 @law_of.register
 def _(layer: keras.layers.PReLU) -> Law:
-    return _leaky(_constant(layer.alpha_initializer))
+    return _leaky(_slope_of(layer.alpha) if layer.built else _constant(layer.alpha_initializer))
 
 
 @law_of.register
@@ -121,6 +123,18 @@ def _(layer: RandomizedLeakyReLULayer) -> Law:
 
 
 _of_object = law_of.dispatch(object)
+
+
+def _slope_of(variable: Any) -> float:
+    """The slope that stands for all of a PReLU: their root mean square, with the sign of the mean.
+
+    That keeps `E q`, and so the second moment, of slopes that differ from unit to unit.
+    """
+    slopes = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(variable, "float32")))
+    if (slopes == slopes.flat[0]).all():
+        return float(str(slopes.flat[0]))  # 0.3 and not 0.30000001192092896
+    slopes = slopes.astype("float64")
+    return float(np.copysign(np.sqrt(np.mean(slopes**2)), slopes.mean()))
 
 
 def _constant(initializer: Any) -> float:

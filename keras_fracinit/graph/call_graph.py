@@ -21,7 +21,7 @@ from typing import Any
 import keras
 
 from keras_fracinit.graph.kernel_table import has_kernel
-from keras_fracinit.graph.operations import ATTENTION, row_of
+from keras_fracinit.graph.operations import ATTENTION, listed_row
 from keras_fracinit.utils.layer_calls import intercepting
 
 layers, tree = keras.layers, keras.tree
@@ -251,7 +251,7 @@ def is_container(layer: Any) -> bool:
 
 def _has_projections(layer: Any) -> bool:
     """Whether a layer of Keras is attention with kernels in it, which are recorded one by one."""
-    return row_of(layer) is ATTENTION and any(map(has_kernel, _children(layer)))
+    return listed_row(type(layer)) is ATTENTION and any(map(has_kernel, _children(layer)))
 
 
 def _children(layer: Any) -> list[Any]:

@@ -14,13 +14,20 @@ attention and plain convolutions. The exceptions:
   times as many outputs as inputs, so one output sums over `n = receptive field / strides * inputs`
   on average, over the phases of the stride. Exact for every output if the strides divide the
   kernel; else for the mean square over positions.
+- An EinsumDense that sums over an axis of its input without a weight, as "abc,cd->ad" does over b.
+  One output sums over all of them, `n = b inputs`, which is exact for the second moment where the
+  summands are uncorrelated, as they are behind independent weights.
+
+A subclass that computes its output otherwise than the class in the table may do anything with its
+kernel (scale it at run time, normalize it), so its kernels are listed, and not drawn.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import keras
@@ -42,7 +49,8 @@ class KernelSpec(NamedTuple):
         initializer: The name of its initializer.
         axes: The input and the output axes, of a layer that may not be built yet; None where the
             last axis is the only output.
-        strides: How many positions of the output there are for one of the input.
+        strides: How many positions of the output there are for one of the input: below 1 where
+            the layer sums over positions, 0 where their number is not known.
         last: Whether the output of the layer is that of this kernel.
         note: In which cases the theory is not exact.
         reason: Why such a kernel is never re-initialized; empty if it may be.
@@ -52,7 +60,7 @@ class KernelSpec(NamedTuple):
     attribute: str = "kernel"
     initializer: str = "kernel_initializer"
     axes: Callable[[Any], Axes] = lambda layer: (None, None)
-    strides: Callable[[Any], int] = lambda layer: 1
+    strides: Callable[[Any], int | Fraction] = lambda layer: 1
     last: bool = True
     note: Callable[[Any], str] = lambda layer: ""
     reason: str = ""
@@ -77,7 +85,12 @@ class KernelSite:
         """The variable; None before the layer is built."""
         if self.held is not None or not self.layer.built:
             return self.held
-        return getattr(self.layer, self.spec.attribute)
+        value = getattr(self.layer, self.spec.attribute)
+        if isinstance(value, keras.Variable):
+            return value
+        # With LoRA weights the attribute is the sum of the kernel and their product.
+        named = (v for v in self.layer.weights if v.name == self.spec.attribute)
+        return next(named, value)
 
     @property
     def path(self) -> str:
@@ -101,7 +114,7 @@ class KernelSite:
         return self.spec.axes(self.layer)
 
     @property
-    def strides(self) -> int:
+    def strides(self) -> int | Fraction:
         return self.spec.strides(self.layer)
 
     @property
@@ -109,7 +122,8 @@ class KernelSite:
         """The number of inputs that one output sums over, on average over the outputs."""
         if self.spec.kind == "embedding":
             return 1.0
-        return fans_of(self.shape, *self.axes).fan_in / self.strides
+        fan_in = fans_of(self.shape, *self.axes).fan_in
+        return float(fan_in / self.strides) if self.strides else math.nan
 
     @property
     def width(self) -> int:
@@ -125,20 +139,46 @@ class KernelSite:
 
 def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
     """Lists the kernels that a layer itself holds, without those of the layers in it."""
-    if recurrent:
+    if recurrent or isinstance(layer, _CELLS):
         return _matrices(layer, _RECURRENT)
-    for kind, readers in _TABLE.items():
-        if isinstance(layer, kind):
-            return [KernelSite(layer, spec) for spec in readers]
     if isinstance(layer, layers.SpectralNormalization):
         return []  # its vector is a state, of the iteration that finds the norm
-    name = type(layer).__name__
-    return _matrices(layer, KernelSpec("unknown", reason=f"{name} has no kernel of a known kind"))
+    name, kind = type(layer).__name__, kind_of(layer)
+    if kind is None:
+        listed = next((kind for kind in _TABLE if isinstance(layer, kind)), None)
+        reason = f"{name} has no kernel of a known kind"
+        if listed is not None:
+            reason = f"{name} computes its output otherwise than {listed.__name__} does"
+        elif isinstance(layer, layers.PReLU):
+            reason = "the slopes of an activation are no kernel, and count as they are"
+        return _matrices(layer, KernelSpec("unknown", reason=reason))
+    known = [KernelSite(layer, spec) for spec in _TABLE[kind]]
+    if not layer.built:
+        return known
+    # What a subclass, or LoRA, adds to the kernels of its base.
+    kernels = {id(site.variable) for site in known}
+    reason = f"{name} has it beside its kernel, for a use that is not known"
+    others = _matrices(layer, KernelSpec("unknown", reason=reason))
+    return known + [site for site in others if id(site.variable) not in kernels]
 
 
 def has_kernel(layer: Any) -> bool:
     """Whether the layer holds a kernel of a known kind."""
-    return isinstance(layer, tuple(_TABLE))
+    return isinstance(layer, tuple(_TABLE)) and kind_of(layer) is not None
+
+
+def kind_of(layer: Any) -> type | None:
+    """The class in the table whose output a layer computes; None if there is none."""
+    kind = next((kind for kind in _TABLE if isinstance(layer, kind)), None)
+    if kind is None:
+        return None
+    names = (*COMPUTED_BY, *(spec.attribute for spec in _TABLE[kind]))
+    own = [n for n in names if getattr(type(layer), n, None) is not getattr(kind, n, None)]
+    return None if own or any(name in vars(layer) for name in COMPUTED_BY) else kind
+
+
+# The methods that make the output of a layer of its input.
+COMPUTED_BY = ("call", "__call__", "convolution_op")
 
 
 def _matrices(layer: Any, spec: KernelSpec) -> list[KernelSite]:
@@ -153,13 +193,42 @@ def units_of(layer: Any) -> int | None:
     return getattr(layer, "units", None) or getattr(layer, "filters", None)
 
 
-def _einsum_axes(layer: Any) -> Axes:
-    """The axes that are summed over, and the new ones; an axis that both sides share is a group."""
+def _einsum_sides(layer: Any) -> tuple[str, str, str]:
+    """The labels of the input, the kernel and the output."""
     sides, output = layer.equation.replace(" ", "").replace("...", "").split("->")
     inputs, kernel = sides.split(",")
+    return inputs, kernel, output
+
+
+def _einsum_axes(layer: Any) -> Axes:
+    """The axes that are summed over, and the new ones; an axis that both sides share is a group."""
+    inputs, kernel, output = _einsum_sides(layer)
     summed = [axis for axis, label in enumerate(kernel) if label not in output]
     new = [axis for axis, label in enumerate(kernel) if label in output and label not in inputs]
     return summed, new
+
+
+def _unweighted(layer: Any) -> list[str]:
+    """The labels of the axes of an input that are summed over without a weight."""
+    inputs, kernel, output = _einsum_sides(layer)
+    return [label for label in inputs if label not in kernel + output]
+
+
+def _einsum_strides(layer: Any) -> int | Fraction:
+    """One over the number of positions that are summed over; 0 where that is not known."""
+    if not (labels := _unweighted(layer)):
+        return 1
+    config = layer.get_build_config() if layer.built else None
+    shape: Sequence[int | None] = (config or {}).get("input_shape") or ()
+    front, _, back = layer.equation.replace(" ", "").partition(",")[0].partition("...")
+    places = {label: place for place, label in enumerate(front)}
+    places |= {label: place - len(back) for place, label in enumerate(back)}
+    counts = [shape[places[label]] for label in labels] if shape else [None]
+    return Fraction(1, math.prod(counts)) if None not in counts else 0  # type: ignore[arg-type]
+
+
+def _summed(layer: Any) -> str:
+    return "sums over positions: kept where these are uncorrelated" if _unweighted(layer) else ""
 
 
 def _depthwise_axes(layer: Any) -> Axes:
@@ -211,9 +280,19 @@ _RECURRENT = KernelSpec(
 )
 
 
+_EMBEDDING = KernelSpec(
+    "embedding",
+    "embeddings",
+    "embeddings_initializer",
+    reason="an embedding is looked up, not multiplied",
+)
+
+
 _TABLE: dict[type, tuple[KernelSpec, ...]] = {
     layers.Dense: (KernelSpec("dense"),),
-    layers.EinsumDense: (KernelSpec("einsum", axes=_einsum_axes),),
+    layers.EinsumDense: (
+        KernelSpec("einsum", axes=_einsum_axes, strides=_einsum_strides, note=_summed),
+    ),
     # The depthwise classes are no subclasses of the plain ones, nor are the transposed ones.
     layers.Conv1D: (_CONVOLUTION,),
     layers.Conv2D: (_CONVOLUTION,),
@@ -225,15 +304,15 @@ _TABLE: dict[type, tuple[KernelSpec, ...]] = {
     layers.Conv1DTranspose: (_TRANSPOSED,),
     layers.Conv2DTranspose: (_TRANSPOSED,),
     layers.Conv3DTranspose: (_TRANSPOSED,),
-    layers.Embedding: (
-        KernelSpec(
-            "embedding",
-            "embeddings",
-            "embeddings_initializer",
-            reason="an embedding is looked up, not multiplied",
-        ),
+    layers.ReversibleEmbedding: (
+        _EMBEDDING._replace(reason="an embedding is looked up; its scale serves that"),
     ),
+    layers.Embedding: (_EMBEDDING,),
 }
+
+
+# They stand in an RNN, in StackedRNNCells, or in the `call` of a user.
+_CELLS = (layers.SimpleRNNCell, layers.LSTMCell, layers.GRUCell)
 
 
 def _scaling_stddev(initializer: Any, shape: tuple[int, ...], fans: Fans) -> float:

@@ -71,7 +71,7 @@ class Kernel:
 
 def kernels_of(model: Any) -> list[Kernel]:
     """Lists each kernel of the model once, in the order of the first calls of their layers."""
-    graph, kernels, known = Graph(model), [], set()
+    graph, kernels, seen = Graph(model), [], set[int]()
     downstreams = DownstreamFinder(graph)
     divided = {id(x.layer) for x in graph.layers if isinstance(x, layers.SpectralNormalization)}
     for layer in graph.layers:
@@ -79,10 +79,12 @@ def kernels_of(model: Any) -> list[Kernel]:
         sites = sites_of(layer, recurrent=isinstance(hidden, layers.RNN))
         for site in sites:
             # Layers may share a variable, and an embedding be a layer's output kernel too.
-            if id(site.variable) in known and site.variable is not None:
+            if id(site.variable) in seen and site.variable is not None:
                 continue
-            known.add(id(site.variable))
-            kernel = _kernel(site, downstreams, hidden, len(sites) == 1)
+            seen.add(id(site.variable))
+            known = [other for other in sites if other.spec.kind != "unknown"]
+            alone = len(sites) == 1 or known == [site]
+            kernel = _kernel(site, downstreams, hidden, alone)
             if id(layer) in divided and not kernel.not_scalable:
                 kernel = replace(kernel, not_scalable=_DIVIDED)
             kernels.append(kernel)
@@ -93,8 +95,10 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
     layer, reason = site.layer, site.spec.reason
     if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
         reason = "quantized or with LoRA weights"
-    elif not layer.built and site.strides > 1:
+    elif not layer.built and site.strides != 1:
         reason = "not built yet, and no initializer knows its strides"
+    elif not site.strides:
+        reason = "it sums over positions, and their number is not known"
     elif hidden is not None and not reason:
         reason = f"it belongs to a {type(hidden).__name__}, which is not looked into"
     draw = sampling_of(site.initializer)

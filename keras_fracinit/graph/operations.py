@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_fracinit.graph.kernel_table import COMPUTED_BY
 from keras_fracinit.laws.base import Law, law_of
 from keras_fracinit.laws.curves import NAMES
 from keras_fracinit.laws.homogeneous import LeakyReLU, ReLU
@@ -100,7 +101,7 @@ _ROWS = {
     # These have a law for some of their arguments; without one they end.
     Row(Effect.ACTS): "Activation ReLU LeakyReLU PReLU ELU RandomizedLeakyReLU",
     Row(Effect.ENDS): """
-        Softmax Multiply Dot Maximum Minimum Average
+        Softmax LogSoftmax Sparsemax Multiply Dot Maximum Minimum Average
         Lambda Wrapper Pipeline JaxLayer FlaxLayer TFSMLayer TorchModuleWrapper
         IntegerLookup StringLookup Hashing HashedCrossing TextVectorization
         CategoryEncoding Discretization Normalization Rescaling Resizing CenterCrop
@@ -131,11 +132,23 @@ _PACKAGES = ("keras", "keras_fracinit")
 
 
 def listed_row(kind: type) -> Row | None:
-    """The row of a class or of the first class in the table that it derives from."""
+    """The row of a class or of the first class in the table that it derives from.
+
+    Somebody else's class that computes its output by itself may do anything, and has none.
+    """
     # Behind Layer comes a class of the backend, and JAX's has the name of a layer: JaxLayer.
-    bases = takewhile(lambda base: base is not layers.Layer, kind.__mro__)
-    ours = (base for base in bases if base.__module__.partition(".")[0] in _PACKAGES)
-    return next((_TABLE[base.__name__] for base in ours if base.__name__ in _TABLE), None)
+    for base in takewhile(lambda base: base is not layers.Layer, kind.__mro__):
+        if is_ours(base):
+            if base.__name__ in _TABLE:
+                return _TABLE[base.__name__]
+        elif any(name in vars(base) for name in COMPUTED_BY):
+            return None
+    return None
+
+
+def is_ours(kind: Any) -> bool:
+    """Whether a class or function belongs to Keras or to this package."""
+    return kind.__module__.partition(".")[0] in _PACKAGES
 
 
 def row_of(op: Any) -> Row:
@@ -229,6 +242,8 @@ class Action(NamedTuple):
 def action_of(op: Any) -> Action:
     """Finds the law of an activation, of a layer that holds one and no kernel, or an operation."""
     inner = getattr(op, "activation", op)
+    if isinstance(op, layers.Layer) and listed_row(type(op)) is None:
+        inner = op
     name = "linear" if inner is None else getattr(inner, "__name__", type(inner).__name__)
     try:
         known = {} if isinstance(op, layers.Layer) else _OPERATIONS
@@ -236,10 +251,26 @@ def action_of(op: Any) -> Action:
     except _NoLaw as error:
         return Action(name, reason=str(error))
     except ValueError as error:
-        why = ", which no scale keeps the moments of"
-        if isinstance(inner, FunctionType) and inner.__module__.partition(".")[0] != "keras":
-            why = f": {error}"  # how to make it known
-        return Action(name, reason=f"{name} follows{why}")
+        return Action(name, reason=f"{name} follows{_why(inner, error)}")
+
+
+def _why(inner: Any, error: ValueError) -> str:
+    """Why an activation has no law, and whether it could have one."""
+    if isinstance(inner, FunctionType):
+        if not is_ours(inner):
+            return f": {error}"  # how to make it known
+        known = getattr(keras.activations, inner.__name__, None) is inner
+    else:
+        row = listed_row(type(inner))
+        if row is not None and row.effect is Effect.ACTS:
+            return f", which has a law for other arguments only; {_REGISTERED}"
+        known = row is not None
+    return (
+        ", which no scale keeps the moments of" if known else f", which is unknown; {_REGISTERED}"
+    )
+
+
+_REGISTERED = "a registered function that computes it, or `law_of.register`, may give it one"
 
 
 def joint(first: float, second: float) -> float:

@@ -29,7 +29,7 @@ def initializer_for(activation: Any, s: float = 1.0, **options: Any) -> _FracIni
 
     Raises:
         ValueError: If the activation is unknown, a function that is not registered, does not act on
-            each number alone (softmax), or is a layer without a law (`ReLU(max_value=6)`,
+            each number alone (softmax), or is a layer without a law (`ReLU(max_value=5)`,
             `ELU(alpha=0.5)`); or an option is out of range.
 
     Example:

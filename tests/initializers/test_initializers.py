@@ -341,7 +341,7 @@ def test_initializer_for_names_what_it_does_not_support(activation, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: keras.layers.ReLU(max_value=6), r"ReLU\(max_value=6, threshold=0.0\)"),
+        (lambda: keras.layers.ReLU(max_value=5), r"ReLU\(max_value=5, threshold=0.0\)"),
         (lambda: keras.layers.ReLU(threshold=1), r"ReLU\(max_value=None, threshold=1\)"),
         (lambda: keras.layers.ELU(alpha=0.5), "Received: activation=<ELU"),
         (lambda: keras.layers.Softmax(), "Received: activation=<Softmax"),

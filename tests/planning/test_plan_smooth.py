@@ -130,6 +130,13 @@ OPERATIONS = {
 }
 
 
+class Unknown(layers.Layer):
+    """A user's own."""
+
+    def call(self, inputs):
+        return ops.relu(inputs)
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operations_are_known(name):
     inputs = keras.Input((8,))
@@ -146,7 +153,12 @@ def test_operations_are_known(name):
         (lambda x: ops.elu(x, alpha=0.5), "elu with alpha 0.5 follows"),
         (ops.softmax, "Softmax follows, which no scale keeps the moments of"),
         (layers.Activation(lambda x: x * x), "lambda> follows: .*register_keras_serializable"),
-        (layers.ELU(alpha=0.5), "ELU follows, which no scale"),
+        (layers.ELU(alpha=0.5), "ELU follows, which has a law for other arguments only; a regist"),
+        (layers.ReLU(max_value=3.0), "ReLU follows, which has a law for other arguments only"),
+        (ops.sin, "Sin follows, which is unknown; a registered function that computes it"),
+        (layers.Activation(ops.sin), "sin follows, which is unknown; a registered function"),
+        (Unknown(), "Unknown follows, which is unknown; a .* `law_of.register`, may give it one"),
+        (ops.log_softmax, "LogSoftmax follows, which no scale keeps the moments of"),
     ],
 )
 def test_what_has_no_law_says_why(operation, reason):
@@ -155,6 +167,13 @@ def test_what_has_no_law_says_why(operation, reason):
     first, last = plan(model)
     assert re.search(reason, first.skipped), first
     assert last.law == str(LINEAR)
+
+
+@pytest.mark.parametrize("relu6", [layers.ReLU(6), layers.ReLU(max_value=6.0)])
+def test_a_relu_that_ends_at_six_is_relu6(relu6):
+    model = keras.Sequential([keras.Input((8,)), layers.Dense(8), relu6, layers.Dense(8), relu6])
+    law = laws.law_of("relu6")
+    check(model, [(LINEAR, "(data)"), (law, "before ReLU, its input from ReLU")])
 
 
 def test_inputs_that_differ_or_are_unknown_take_the_linear_gain_and_say_so():
