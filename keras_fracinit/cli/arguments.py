@@ -87,7 +87,7 @@ def _add_diagnose(commands: Any) -> None:
     _add("--training", action="store_true", help="run the model in training mode, with dropout")
     _add("--csv", type=Path, metavar="TABLE.csv", help="write the table to this file")
     _add("--picture", type=Path, metavar="OUT.png", help="draw it; needs matplotlib")
-    _add_overwrite(command)
+    _add_output(command)
 
 
 def _add_reinitialize(commands: Any) -> None:
@@ -141,7 +141,7 @@ def _add_reinitialize(commands: Any) -> None:
         "0, isometry: mirrored blocks that keep the norm, where they can (default: %(default)s)",
     )
     _add("--dry-run", action="store_true", help="print the plan and write nothing")
-    _add_overwrite(command)
+    _add_output(command)
 
 
 def _add_gain(commands: Any) -> None:
@@ -182,7 +182,10 @@ def _add_model(command: Any) -> None:
     )
 
 
-def _add_overwrite(command: Any) -> None:
+def _add_output(command: Any) -> None:
+    command.add_argument(
+        "--wide", action="store_true", help="show all columns of the table, in up to 200 characters"
+    )
     command.add_argument(
         "--overwrite", action="store_true", help="replace files that exist (default: refuse)"
     )

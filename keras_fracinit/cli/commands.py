@@ -11,7 +11,6 @@ from dataclasses import fields
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 # All of the package: a model may use any of its classes.
 from keras_fracinit import death_probability, diagnose, initializer_for, laws, reinitialize
@@ -21,7 +20,7 @@ from keras_fracinit.initializers.smooth import SmoothScale
 from keras_fracinit.laws.base import law_of
 from keras_fracinit.laws.smooth import fate_of
 from keras_fracinit.planning.options import Options
-from keras_fracinit.utils.printing import render
+from keras_fracinit.utils.printing import NARROW, WIDE, render
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -32,7 +31,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         option = f"Received: --data={str(arguments.data)!r} "
         text = str(error).replace("`x`", "`--data`").replace("Received: x ", option)
         raise ValueError(text) from error
-    _show(diagnosis)
+    _show(diagnosis, arguments.wide)
     with ExitStack() as files:  # all of them or none
         for option, path in arguments.outputs.items():
             unfinished = files.enter_context(whole(option, path, arguments.overwrite))
@@ -51,7 +50,7 @@ def _reinitialize(arguments: argparse.Namespace) -> int:
     options = {field.name: getattr(arguments, field.name) for field in fields(Options)}
     model = load_model(arguments.model, arguments.modules, arguments.unsafe, compile=True)
     plan = reinitialize(model, seed=arguments.seed, dry_run=arguments.dry_run, **options)
-    _show(plan)
+    _show(plan, arguments.wide)
     if arguments.dry_run:
         _say("Nothing is written.")
         return 0
@@ -88,10 +87,9 @@ def _gain(arguments: argparse.Namespace) -> int:
         rows["unit size"] = fate_of(scale.length_slope)
         rows["slope of the length map"] = f"{scale.length_slope:.6g}"
         rows["gradient factor"] = f"{scale.gradient_factor:.6g}"
-    table = Table(box=None, show_header=False)
-    for row in rows.items():
-        table.add_row(*row)
-    _show(table)
+    longest = max(map(len, rows))
+    for name, value in rows.items():
+        _say(f"{name:<{longest}}  {value}")
     return 0
 
 
@@ -102,11 +100,16 @@ RUN: dict[str, Callable[[argparse.Namespace], int]] = {
 }
 
 
-def _show(table: Any) -> None:
-    if sys.stdout.isatty():
-        Console().print(table)
-    else:
-        _say(render(table), end="")
+def _show(record: Any, wide: bool) -> None:
+    """Prints a record: on a terminal as wide as that is, elsewhere as wide as it is anywhere."""
+    width = WIDE if wide else NARROW
+    if not sys.stdout.isatty():
+        _say(render(record._table(wide), width), end="")
+        return
+    console = Console()
+    if wide:  # rather than columns of single digits, lines that the terminal breaks
+        console.width = max(console.width, WIDE)
+    console.print(record._table(wide))
 
 
 def _say(text: str, end: str = "\n") -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from keras_fracinit.propagation.orders import EffectiveOrder
-from keras_fracinit.utils.printing import format_number, render
+from keras_fracinit.diagnosis.table import table_of
+from keras_fracinit.utils.printing import Shown, Table, record_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,15 @@ class LayerDiagnosis:
             nan from the first smooth activation on, behind which it depends on the size before.
         low: The lower end of the band of one draw, a size.
         high: The upper end.
+        gradient: The size of a random gradient that is sent back from the outputs of the model: the
+            geometric mean over samples of its norm, over that at the outputs. nan with
+            `gradients=False`.
+        gradient_low: The lower end of the band of gradients that keep their size from the end of
+            the walk on; nan at that end.
+        gradient_high: The upper end.
+        order_low: The lower end of the orders that the weights allow with 95 % confidence, those of
+            equal layers taken together; nan where every order grows.
+        order_high: The upper end; infinite where theory knows it only to be above 2.
     """
 
     path: str
@@ -66,6 +75,13 @@ class LayerDiagnosis:
     predicted: float = math.nan
     low: float = math.nan
     high: float = math.nan
+    gradient: float = math.nan
+    gradient_low: float = math.nan
+    gradient_high: float = math.nan
+    order_low: float = math.nan
+    order_high: float = math.nan
+
+    _repr_html_ = record_html
 
     @property
     def log_norm_stddev(self) -> float:
@@ -79,8 +95,11 @@ class LayerDiagnosis:
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(Shown):
     """The diagnosis of a network. Prints as a table with the verdicts below it.
+
+    `print` shows the columns that fit 80 characters, `to_string(wide=True)` all that are meant for
+    the eye, `to_pandas` everything.
 
     Attributes:
         layers: A record for each output, in the order of the calls.
@@ -124,41 +143,5 @@ class Diagnosis:
         columns = [*names[:2], *orders, *names[2:], "log_norm_stddev"]
         return pd.DataFrame(rows, columns=columns)
 
-    def __rich__(self) -> Any:
-        from rich.table import Table
-
-        table = Table(caption="\n".join(self.verdicts), caption_justify="left", caption_style="")
-        table.add_column("layer", overflow="fold")
-        table.add_column("kind")
-        scales = [f"m_{s:g}" for s in self.layers[0].s_scales]
-        units, inputs = "dead\nunits", "dead\ninputs"
-        for name in ("depth", *scales, "log-norm", units, inputs, "cosine", "order", "tail"):
-            table.add_column(name, justify="right")
-        for name in ("size", "theory", "band of\none draw"):
-            table.add_column(name, justify="right")
-        for layer in self.layers:
-            table.add_row(*_cells(layer))
-        return table
-
-    def __str__(self) -> str:
-        return render(self)
-
-
-def _cells(layer: LayerDiagnosis) -> list[str]:
-    band = "" if math.isnan(layer.low) else f"{layer.low:.2g} to {layer.high:.2g}"
-    order = EffectiveOrder(layer.effective_order, layer.order_censored).text(3) if layer.law else ""
-    return [
-        layer.path,
-        layer.kind,
-        str(layer.depth),
-        *(format_number(value, 3) for value in layer.s_scales.values()),
-        f"{layer.log_norm_mean:.2f} ± {layer.log_norm_std:.2f}",
-        f"{layer.dead_units:.0%}",
-        f"{layer.dead_inputs:.0%}",
-        "" if math.isnan(layer.cosine) else f"{layer.cosine:.3f}",
-        order,
-        format_number(layer.tail_index, 3) + (f" ({layer.alpha:g})" if layer.alpha < 2.0 else ""),
-        format_number(layer.size, 3),
-        format_number(layer.predicted, 3),
-        band,
-    ]
+    def _table(self, wide: bool = False) -> Table:
+        return table_of(self.layers, self.verdicts, wide)

@@ -31,6 +31,7 @@ from keras_fracinit.initializers.stable_sampling import sample_stable
 from keras_fracinit.laws import stable
 from keras_fracinit.propagation import moments
 from keras_fracinit.utils.choices import check_weights
+from keras_fracinit.utils.printing import record_html
 from keras_fracinit.utils.validation import check_choice, check_integer, check_real
 
 MODES = ("fan_in", "fan_out")
@@ -73,6 +74,8 @@ class LayerScale:
     alpha: float = field(default=2.0, kw_only=True)
     block: tuple[int, int] | None = field(default=None, kw_only=True)
     s_is_active: bool = field(default=True, kw_only=True)
+
+    _repr_html_ = record_html
 
     def __str__(self) -> str:
         scale = f"stddev {self.stddev:.6g} = {self.ratio:.6g} x {self.reference}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras_fracinit.propagation.orders import EffectiveOrder
-from keras_fracinit.utils.printing import format_number, render
+from keras_fracinit.planning.table import table_of
+from keras_fracinit.utils.printing import Shown, Table, record_html
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,10 +66,14 @@ class Change:
     note: str = ""
     pairs: str = ""
 
+    _repr_html_ = record_html
+
 
 @dataclass(frozen=True)
-class Plan:
-    """The changes of a whole model. Prints as a table; `to_pandas` has all columns.
+class Plan(Shown):
+    """The changes of a whole model. Prints as a table, with each note once below it.
+
+    `print` shows the columns that fit 80 characters, `to_string(wide=True)` more, `to_pandas` all.
 
     Attributes:
         changes: One for each kernel, in the order in which the model calls their layers, and one
@@ -102,43 +106,5 @@ class Plan:
         columns = [field.name for field in fields(Change)]
         return pd.DataFrame([asdict(change) for change in self.changes], columns=columns)
 
-    def __rich__(self) -> Any:
-        from rich.table import Table
-
-        table = Table(caption=self.optimizer or None, caption_justify="left")
-        for column in ("variable", "kind"):
-            table.add_column(column, overflow="fold")
-        for column in ("fan-in", "width"):
-            table.add_column(column, justify="right")
-        table.add_column("law")
-        mirrored = any(change.pairs for change in self.changes)
-        if mirrored:
-            table.add_column("pairs")
-        for column in ("s", "gain", "stddev", "order before"):
-            table.add_column(column, justify="right")
-        table.add_column("note", overflow="fold")
-        for change in self.changes:
-            cells = _cells(change)
-            table.add_row(*cells[:5], *([change.pairs] if mirrored else []), *cells[5:])
-        return table
-
-    def __str__(self) -> str:
-        return render(self)
-
-
-def _cells(change: Change) -> list[str]:
-    """The cells of one row of the table."""
-    drawn, sized = not change.skipped, change.width > 0
-    before = format_number(change.stddev_before)
-    return [
-        change.path,
-        change.kind,
-        f"{change.fan_in:g}" if sized else "",
-        str(change.width) if sized else "",
-        change.law or change.activation,
-        format_number(change.s),
-        format_number(change.gain),
-        f"{before} -> {format_number(change.stddev)}" if drawn else before,
-        EffectiveOrder(change.order_before, change.order_censored).text(4) if change.law else "",
-        f"skipped, because {change.skipped}" if change.skipped else change.note,
-    ]
+    def _table(self, wide: bool = False) -> Table:
+        return table_of(self.changes, self.optimizer, wide)

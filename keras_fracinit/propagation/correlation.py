@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from keras_fracinit.laws.base import Law, law_of
+from keras_fracinit.utils.printing import record_html
 from keras_fracinit.utils.validation import check_real
 
 _MOST_LAYERS = 100_000
@@ -37,6 +38,8 @@ class Collapse:
     rate: float
     limit: float
     layers: float
+
+    _repr_html_ = record_html
 
     def __str__(self) -> str:
         return (

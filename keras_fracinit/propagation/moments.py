@@ -36,6 +36,7 @@ from typing import NamedTuple
 import numpy as np
 
 from keras_fracinit.laws.base import Array, Law, law_of
+from keras_fracinit.utils.printing import record_html
 from keras_fracinit.utils.validation import check_choice, check_width
 
 METHODS = ("exact", "asymptotic")
@@ -62,6 +63,9 @@ class LogNorm(NamedTuple):
 
     mean: float
     variance: float
+
+    def _repr_html_(self) -> str:
+        return record_html(self)
 
 
 class Race(NamedTuple):

@@ -40,7 +40,7 @@ from keras_fracinit.propagation.moments import (
     race_of,
     time_unit,
 )
-from keras_fracinit.utils.printing import format_number
+from keras_fracinit.utils.printing import format_number, record_html
 from keras_fracinit.utils.validation import check_integer, check_real, check_width
 
 _STEP = 1 / 16
@@ -67,6 +67,9 @@ class LayerLaw(NamedTuple):
     law: Law
     width: int
     gain: float
+
+    def _repr_html_(self) -> str:
+        return record_html(self)
 
 
 Layer = LayerLaw  # its name up to 0.1

@@ -41,6 +41,7 @@ from keras_fracinit.propagation.orders import (
     log_moment,
     normal_law_of,
 )
+from keras_fracinit.utils.printing import record_html
 from keras_fracinit.utils.validation import check_choice, check_real, check_several, check_width
 
 METHODS = moments.METHODS
@@ -218,6 +219,10 @@ class Propagation:
             limit=limit_of(stack, first),
             layers=layers_until(stack, first, 0.01),
         )
+
+    def _repr_html_(self) -> str:
+        shown = ("mean", "variance", "dominance", "lyapunov", "limit", "death_probability")
+        return record_html(self, *shown)
 
     def __str__(self) -> str:
         low, high = (math.exp(self.quantile(q)) for q in (0.05, 0.95))

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes and refuses, and that a refusal changes no file."""
 
 import importlib
+import io
 import math
 import os
 import pathlib
@@ -278,6 +279,9 @@ def test_a_dry_run_writes_nothing(folder, capsys, monkeypatch):
     output = capsys.readouterr().out
     # As wide as it is anywhere, and without colors.
     assert output == f"{kf.plan(loaded('model.keras'))}Nothing is written.\n"
+    assert cli("reinitialize model.keras --dry-run --wide") == 0
+    wide = kf.plan(loaded("model.keras")).to_string(wide=True)
+    assert capsys.readouterr().out == f"{wide}Nothing is written.\n"
     assert cli("reinitialize model.keras --dry-run --out new.keras") == 0
     assert contents(folder) == before
 
@@ -286,9 +290,37 @@ def test_a_terminal_gets_what_fits_into_it(folder, capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "60")
     monkeypatch.setenv("TERM", "xterm")
-    assert cli("reinitialize model.keras --dry-run") == 0
-    table = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()[:-1]
-    assert max(map(len, table)) <= 60
+
+    def longest(line):
+        assert cli(line) == 0
+        table = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()[:-1]
+        return max(len(row.rstrip()) for row in table)
+
+    assert longest("reinitialize model.keras --dry-run") <= 60
+    # The terminal breaks its lines, rather than each cell into single digits.
+    assert longest("reinitialize model.keras --dry-run --wide") > 80
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "latin-1"])
+def test_no_encoding_keeps_a_file_from_being_written(encoding, folder, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    assert cli("reinitialize model.keras --out größe→.keras --wide") == 0
+    assert cli("diagnose healthy.keras --data x.npy --csv größe→.csv --wide") == 0
+    assert {"größe→.keras", "größe→.csv"} < {*contents(folder)}
+    sys.stdout.flush()
+    text = sys.stdout.buffer.getvalue().decode(encoding)
+    assert "größe→.csv".encode(encoding, "backslashreplace").decode(encoding) in text
+
+
+def test_no_reader_of_the_output_keeps_a_file_from_being_written(folder, monkeypatch):
+    """As behind `| head -1`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as pipe:
+        monkeypatch.setattr(sys, "stdout", pipe)
+        assert cli("reinitialize model.keras --seed 1 --out new.keras") == 0
+        monkeypatch.undo()
+    assert (folder / "new.keras").exists()
 
 
 def test_a_model_without_a_kernel_to_draw_is_not_written(folder, capsys):

@@ -385,14 +385,16 @@ def test_a_source_of_batches_is_read_once():
 
 def test_a_diagnosis_prints_and_is_a_frame():
     diagnosis = diagnose(mlp(3, 16), X, orders=(0.5, 1))
-    text = str(diagnosis)
-    for word in ("net/h2", "dead", "band of", "m_0.5", diagnosis.verdicts[0][:40]):
+    text, wide = str(diagnosis), diagnosis.to_string(wide=True)
+    for word in ("net/h2", "dead", "band of", "cosine", diagnosis.verdicts[0][:40]):
         assert word in text
+        assert word in wide
+    assert "m_0.5" in wide
     frame = diagnosis.to_pandas()
     assert list(frame["path"]) == ["input", "net/h0", "net/h1", "net/h2"]
     assert list(frame.columns[:4]) == ["path", "depth", "s_scale_0.5", "s_scale_1"]
     assert frame["s_scale_1"][3] == diagnosis["net/h2"].s_scales[1.0]
-    assert len(frame.columns) == 2 + 2 + 17 + 1
+    assert len(frame.columns) == 2 + 2 + 22 + 1
     assert frame.columns[-1] == "log_norm_stddev"  # the name of log_norm_std up to 0.1
     assert frame["log_norm_stddev"].equals(frame["log_norm_std"])
     with pytest.raises(KeyError, match="nobody"):

@@ -149,7 +149,7 @@ def test_the_callback_and_the_diagnosis_know_stable_weights():
     layers = [layer for layer in diagnose(model, x) if layer.kind]
     assert [layer.alpha for layer in layers] == [alpha] * depth
     assert all(1.2 < layer.tail_index < 1.9 for layer in layers)
-    assert "(1.5)" in str(diagnose(model, x))
+    assert "(1.5)" in diagnose(model, x).to_string(wide=True)
     # The root mean square of stable weights says nothing, and no normal theory is read out of it.
     assert all(math.isnan(layer.effective_order) and layer.walk == 0 for layer in layers)
     logger = MomentLogger(x, orders=(1.0,), kind=alpha)

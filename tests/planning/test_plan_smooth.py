@@ -221,11 +221,12 @@ def test_of_orders_above_two_it_is_only_known_that_they_are():
     assert math.isnan(found[2][0])
     assert found[2][1] is False
     assert found[3] == (math.inf, False)
-    rows = [line for line in str(plan(model)).splitlines() if "net/h" in line]
+    text = plan(model).to_string(wide=True)
+    rows = [line for line in text.splitlines() if "net/h" in line]
     assert [word in row for row, word in zip(rows[1:], (">2", "none", "inf"), strict=True)]
     row = diagnose(stack(2, "tanh", 16), unit(8, 16))["net/h1"]
     assert (row.effective_order, row.order_censored) == (2.0, True)
-    assert ">2" in str(diagnose(stack(2, "tanh", 16), unit(8, 16)))
+    assert ">2" in diagnose(stack(2, "tanh", 16), unit(8, 16)).to_string(wide=True)
 
 
 # What it does.
