@@ -57,7 +57,7 @@ def test_the_links_of_the_readme_are_absolute_and_lead_to_files_that_exist():
     assert len(links) > 10
     for link in links:
         assert link.startswith("https://"), link
-        for start in (f"{HOME}/blob/main/", f"{RAW}/main/"):
+        for start in (f"{HOME}/blob/main/", f"{HOME}/tree/main/", f"{RAW}/main/"):
             if link.startswith(start):
                 assert (ROOT / link.removeprefix(start).partition("#")[0]).exists(), link
 
