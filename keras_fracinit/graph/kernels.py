@@ -28,6 +28,9 @@ class Kernel:
         distribution: The distribution of the user's initializer; empty if that has no scale.
         not_scalable: Why it cannot be scaled whatever follows it; empty if it can.
         alone: Whether it is the only kernel of its layer.
+        paths: The path of its variable, and others by which patterns may name it: with the names of
+            all models and layers around it, and without the outer ones. Keras drops those of outer
+            models when a model is loaded.
     """
 
     site: KernelSite
@@ -35,6 +38,7 @@ class Kernel:
     distribution: str = ""
     not_scalable: str = ""
     alone: bool = True
+    paths: tuple[str, ...] = ()
 
     @property
     def alpha(self) -> float | None:
@@ -72,7 +76,7 @@ class Kernel:
 def kernels_of(model: Any) -> list[Kernel]:
     """Lists each kernel of the model once, in the order of the first calls of their layers."""
     graph, kernels, seen = Graph(model), [], set[int]()
-    downstreams = DownstreamFinder(graph)
+    downstreams, chains = DownstreamFinder(graph), _chains(model)
     divided = {id(x.layer) for x in graph.layers if isinstance(x, layers.SpectralNormalization)}
     for layer in graph.layers:
         hidden = graph.hidden.get(id(layer))
@@ -84,11 +88,30 @@ def kernels_of(model: Any) -> list[Kernel]:
             seen.add(id(site.variable))
             known = [other for other in sites if other.spec.kind != "unknown"]
             alone = len(sites) == 1 or known == [site]
-            kernel = _kernel(site, downstreams, hidden, alone)
+            kernel = replace(_kernel(site, downstreams, hidden, alone), paths=_paths(site, chains))
             if id(layer) in divided and not kernel.not_scalable:
                 kernel = replace(kernel, not_scalable=_DIVIDED)
             kernels.append(kernel)
     return kernels
+
+
+def _chains(model: Any) -> dict[int, tuple[str, ...]]:
+    """The names of what is around each layer, outermost first, and its own, by its id."""
+    chains: dict[int, tuple[str, ...]] = {id(model): (model.name,)}
+    waiting = [model]
+    for layer in waiting:
+        for child in layer._flatten_layers(include_self=False, recursive=False):
+            if id(child) not in chains:
+                chains[id(child)] = (*chains[id(layer)], child.name)
+                waiting.append(child)
+    return chains
+
+
+def _paths(site: KernelSite, chains: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
+    name = site.path.rpartition("/")[-1]
+    chain = (*chains.get(id(site.layer), ()), name)
+    others = ["/".join(chain[start:]) for start in range(len(chain) - 1)]
+    return tuple(dict.fromkeys([site.path, *others]))
 
 
 def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone: bool) -> Kernel:

@@ -55,24 +55,24 @@ class Options:
         check_type("mirrored", self.mirrored, bool)
         check_mirroring(self.mirrored, self.taps, self.branches)
 
-    def order(self, path: str, depth: float) -> float | None:
-        """The order of the kernel of this path and relative depth; None if it has none."""
+    def order(self, paths: Sequence[str], depth: float) -> float | None:
+        """The order of the kernel of these paths and relative depth; None if it has none."""
         if isinstance(self.s, Mapping):
             orders = self.s.items()
             return next(
-                (check_order(s) for pattern, s in orders if matches((pattern,), path)), None
+                (check_order(s) for pattern, s in orders if matches((pattern,), *paths)), None
             )
         return check_order(self.s(depth) if callable(self.s) else self.s)
 
-    def reason(self, path: str) -> str:
-        """Why the kernel of this path is not to be drawn; empty if it is."""
-        if self.only is not None and not matches(self.only, path):
+    def reason(self, paths: Sequence[str]) -> str:
+        """Why the kernel of these paths is not to be drawn; empty if it is."""
+        if self.only is not None and not matches(self.only, *paths):
             return "it is not in `only`"
-        if matches(self.skip or (), path):
+        if matches(self.skip or (), *paths):
             return "it is in `skip`"
         return ""
 
-    def check_patterns(self, paths: Sequence[str]) -> None:
+    def check_patterns(self, paths: Sequence[Sequence[str]]) -> None:
         """Refuses a pattern that matches no kernel: its kernels would silently stay as they are."""
         for argument in ("s", "only", "skip"):
             patterns = getattr(self, argument)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from keras_fracinit.planning.table import table_of
+from keras_fracinit.utils.patterns import did_you_mean
 from keras_fracinit.utils.printing import Shown, Table, record_html
 
 if TYPE_CHECKING:
@@ -93,10 +94,11 @@ class Plan(Shown):
         return len(self.changes)
 
     def __getitem__(self, path: str) -> Change:
-        """The change of the variable of this path."""
+        """The change of the variable of this path; a KeyError suggests the closest paths."""
         found = next((change for change in self.changes if change.path == path), None)
         if found is None:
-            raise KeyError(path)
+            question = did_you_mean(str(path), [change.path for change in self.changes], whole=True)
+            raise KeyError(f"`path` must be that of a variable. Received: {path!r}. {question}")
         return found
 
     def to_pandas(self) -> pd.DataFrame:

@@ -77,9 +77,9 @@ class PlannedChange:
 def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     """One step for each kernel, and one for each other variable that is set to a value."""
     kernels = check_model(model)
-    options.check_patterns([kernel.site.path for kernel in kernels])
+    options.check_patterns([kernel.paths for kernel in kernels])
     count = max(len(kernels) - 1, 1)
-    orders = [options.order(k.site.path, place / count) for place, k in enumerate(kernels)]
+    orders = [options.order(k.paths, place / count) for place, k in enumerate(kernels)]
     forms: list[Form] = [PLAIN] * len(kernels)
     between: list[Any] = []
     branches = Branches()
@@ -216,7 +216,7 @@ def _step(
 def _reason(kernel: Kernel, options: Options, order: float | None, paired: bool) -> str:
     """Why a kernel stays as it is; empty if it does not. What follows does not matter to pairs."""
     downstream = "" if paired else kernel.downstream.reason
-    reason = kernel.not_scalable or downstream or options.reason(kernel.site.path)
+    reason = kernel.not_scalable or downstream or options.reason(kernel.paths)
     if not reason and kernel.site.frozen and not options.include_frozen:
         return "it is frozen"
     if not reason and not (paired or kernel.distribution or options.distribution):

@@ -7,23 +7,51 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
-def matches(patterns: Iterable[str], path: str) -> bool:
-    """Whether a name, path or pattern matches this path or one that contains it."""
-    parts = path.split("/")
-    names = {*parts, *("/".join(parts[: end + 1]) for end in range(len(parts)))}
-    return any(fnmatch.filter(names, pattern) for pattern in patterns)
+def matches(patterns: Iterable[str], *paths: str) -> bool:
+    """Whether a name, path or pattern matches one of these paths, or one that contains it.
+
+    A name matches itself, whatever brackets it has.
+    """
+    names = _names(paths)
+    return any(pattern in names or fnmatch.filter(names, pattern) for pattern in patterns)
+
+
+def _names(paths: Iterable[str]) -> set[str]:
+    """The parts of paths, and the paths that contain them."""
+    names = set[str]()
+    for path in paths:
+        parts = path.split("/")
+        names.update(parts, ("/".join(parts[: end + 1]) for end in range(len(parts))))
+    return names
 
 
 def check_patterns(
-    argument: str, patterns: Iterable[str], paths: Sequence[str], things: str
+    argument: str, patterns: Iterable[str], things: Sequence[str | Sequence[str]], kind: str
 ) -> None:
-    """Refuses a pattern that matches none of the paths, and suggests the closest ones."""
-    names = {name: None for path in paths for name in [path, *path.split("/")]}
+    """Refuses a pattern that matches nothing, and suggests the closest names.
+
+    Args:
+        argument: The name of the argument that holds the patterns.
+        patterns: The patterns.
+        things: What they may match: the path of each thing, or all paths that it has.
+        kind: What the things are, in words.
+    """
+    several = [(thing,) if isinstance(thing, str) else thing for thing in things]
     for pattern in patterns:
-        if not any(matches((pattern,), path) for path in paths):
-            close = get_close_matches(pattern, names, n=3, cutoff=0.3) or paths[:5]
+        if not any(matches((pattern,), *paths) for paths in several):
             raise ValueError(
-                f"`{argument}` must hold names or paths of {things}, or patterns of them. "
-                f"Received: {pattern!r}, which matches none. Did you mean "
-                f"{' or '.join(map(repr, close))}?"
+                f"`{argument}` must hold names or paths of {kind}, or patterns of them. "
+                f"Received: {pattern!r}, which matches none. "
+                + did_you_mean(pattern, [paths[0] for paths in several])
             )
+
+
+def did_you_mean(name: str, paths: Sequence[str], whole: bool = False) -> str:
+    """The question after an unknown name: the closest paths or, unless `whole`, parts of them."""
+    close = [path for path in paths if name in _names([path])] if whole else []
+    if not close:
+        names = {part: path for path in paths for part in [path, *path.split("/")]}
+        similar = get_close_matches(name, names, n=3, cutoff=0.3)
+        close = list(dict.fromkeys(names[part] if whole else part for part in similar))
+    close = close[:3] or list(paths[:5])
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else ""

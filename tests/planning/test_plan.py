@@ -181,8 +181,8 @@ def test_a_plan_prints_as_a_table_and_is_a_frame():
     assert len(frame) == len(report) == 6
     assert frame.fan_in.tolist() == [27, 36, 36, 36, 36, 4]
     assert report[frame.path[0]] is report.changes[0]
-    with pytest.raises(KeyError):
-        report["nothing"]
+    with pytest.raises(KeyError, match=r"Did you mean 'conv2d_?\d*/kernel'"):
+        report[frame.path[0].partition("/")[0]]
     with pytest.raises(AttributeError):
         report.seed = 1
 
@@ -354,6 +354,27 @@ def test_equal_layers_are_drawn_apart_and_alone_as_together():
         now = weights(model)
         assert np.array_equal(now[2], together[2])
         assert equal(now[:2] + now[3:], other[:2] + other[3:])
+
+
+def nested():
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(6, name="a[0]")], name="inner")
+    return keras.Sequential([keras.Input((6,)), inner, layers.Dense(2, name="b")], name="net")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["net/inner/a*", "inner", "inner/a[0]/kernel", "a[0]", "net/i*"]
+)
+def test_patterns_match_with_and_without_the_names_of_outer_models(pattern, tmp_path):
+    """Keras drops these from the paths of a model that is loaded."""
+    model = nested()
+    model.save(tmp_path / "net.keras")
+    loaded = keras.saving.load_model(tmp_path / "net.keras")
+    paths = [[change.path for change in plan(m)] for m in (model, loaded)]
+    assert paths[0] != paths[1]
+    for each in (model, loaded):
+        assert [bool(c.skipped) for c in plan(each, only=pattern)] == [False, True]
+        assert [bool(c.skipped) for c in plan(each, skip=pattern)] == [True, False]
+        assert [c.s for c in plan(each, s={pattern: 0.5, "*": 1.5})] == [0.5, 1.5]
 
 
 def test_without_a_seed_the_global_one_governs():
