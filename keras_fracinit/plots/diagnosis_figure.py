@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from keras_fracinit.diagnosis.report import Diagnosis, LayerDiagnosis
 from keras_fracinit.diagnosis.verdicts import COLLAPSED
-from keras_fracinit.plots.style import LEGEND, THEIRS, log_ticks, thin
+from keras_fracinit.plots.style import LEGEND, THEIRS, Figure, log_ticks, thin
 from keras_fracinit.utils.validation import check_type
 
 _RIGHT = "#009E73"  # the green of Okabe and Ito

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, LogNorm, Normalize
-from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from keras_fracinit.callbacks.records import COLUMNS
-from keras_fracinit.plots.style import LEGEND, _add_legend, log_ticks, thin
+from keras_fracinit.plots.style import LEGEND, Figure, _add_legend, log_ticks, thin
 from keras_fracinit.utils.validation import check_choice, check_integer, check_real
 
 _LABELS = {

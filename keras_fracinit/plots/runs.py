@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from keras_fracinit.plots.history import (
     Table,
@@ -19,6 +18,7 @@ from keras_fracinit.plots.history import (
     norm_of,
     select,
 )
+from keras_fracinit.plots.style import Figure
 
 
 def draw_runs(tables: dict[str, Table], profiles: list[Any], title: str) -> Figure:

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import Locator
 
-from keras_fracinit.plots.style import _OURS, THEIRS, _add_legend
+from keras_fracinit.plots.style import _OURS, THEIRS, Figure, _add_legend
 from keras_fracinit.utils.validation import check_choice
 
 _STATUSES = ("completed", "diverged", "collapsed", "failed")

@@ -1,10 +1,12 @@
-"""Provides the style that all pictures share: colours, legends, ticks, thinned labels."""
+"""Provides what all pictures share: figures, colours, legends, ticks, thinned labels."""
 
 from __future__ import annotations
 
+import io
 import itertools
 from typing import Any
 
+from matplotlib import figure
 from matplotlib.axes import Axes
 from matplotlib.ticker import Locator, LogLocator, MaxNLocator
 
@@ -12,6 +14,15 @@ LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 
 
 _OURS, THEIRS = "#0072B2", "#D55E00"  # blue and vermilion, of Okabe and Ito
+
+
+class Figure(figure.Figure):
+    """A figure that a notebook shows, with `%matplotlib inline` or without."""
+
+    def _repr_png_(self) -> bytes:
+        png = io.BytesIO()
+        self.savefig(png, format="png")
+        return png.getvalue()
 
 
 def thin(labels: list[str], room: float) -> tuple[range, list[str]]:

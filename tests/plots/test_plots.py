@@ -1,5 +1,6 @@
 """The pictures, by what is in them: values, colours, labels, and what is refused."""
 
+import importlib
 import io
 import itertools
 import math
@@ -662,3 +663,22 @@ def test_bad_runs_are_refused(history):
             ValueError, match=r"`theory` must be a dict by names.* Received: theory="
         ):
             compare(runs, theory=theory, start=1.0)
+
+
+# In a notebook, and without matplotlib.
+
+
+def test_a_notebook_shows_the_figure(history):
+    assert heatmap(history).figure._repr_png_().startswith(b"\x89PNG")
+    for figure in (profile(history).figure, compare({"a": history, "b": history})):
+        assert hasattr(figure, "_repr_png_")
+
+
+def test_the_package_says_which_extra_brings_matplotlib(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("keras_fracinit.plots")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(
+        ImportError, match=r"needs matplotlib: pip install 'keras-fracinit\[plots\]'"
+    ):
+        importlib.import_module("keras_fracinit.plots")
