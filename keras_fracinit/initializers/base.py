@@ -19,15 +19,9 @@ import ml_dtypes
 
 from keras_fracinit import laws
 from keras_fracinit.activations import parameters_of
-from keras_fracinit.initializers.fans import Fans, check_axes, check_shape, fans_of, split_axes
-from keras_fracinit.initializers.pairs import (
-    Block,
-    block_of,
-    check_pairs,
-    check_taps,
-    pair_law_of,
-)
-from keras_fracinit.initializers.stable_sampling import sample_stable
+from keras_fracinit.initializers.draws import SAMPLERS, Draw, draw_of
+from keras_fracinit.initializers.fans import check_axes, check_shape, fans_of
+from keras_fracinit.initializers.pairs import check_pairs, check_taps, pair_law_of
 from keras_fracinit.laws import stable
 from keras_fracinit.propagation import moments
 from keras_fracinit.utils.choices import check_weights
@@ -150,27 +144,31 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         self.alpha = None if alpha is None else self.law.exponent
 
     def __call__(self, shape: Iterable[int], dtype: Any = None) -> Any:
-        shape, dtype = check_shape(shape), _check_dtype(dtype)
-        block = block_of(shape, self.input_axes, self.output_axes, self.pairs, self.taps)
-        return block.fill(self._draw(block, dtype))
-
-    def _draw(self, block: Block, dtype: str) -> Any:
-        shape, fans = block.shape, block.fans
-        gain = self._gain(fans)
-        stddev = self._stddev(gain, fans)
-        if stddev > _largest(dtype):
-            message = moments.overflow_message(self.law, self.s, fans.width, "stddev", dtype)
+        draw = self._draw_of(check_shape(shape))
+        dtype, largest = _check_dtype(dtype)
+        if draw.stddev > largest:
+            width = draw.fans.width
+            message = moments.overflow_message(self.law, self.s, width, "stddev", dtype)
             raise ValueError(message)
-        # From Python's generator, as Keras does it, so keras.utils.set_random_seed governs it.
-        seed = random.randint(1, 10**9) if self.seed is None else self.seed
-        if self.distribution == "orthogonal":
-            return self._orthogonal(block, fans, dtype, stddev, seed)
-        if self.distribution == "stable":
-            return sample_stable(shape, dtype, self.law.exponent, stddev, seed)
-        sampler = keras.initializers.VarianceScaling(
-            gain, self.mode, self.distribution, seed, block.input_axes, block.output_axes
+        seed = _fresh_seed() if self.seed is None else self.seed
+        values = SAMPLERS[self.distribution](draw, dtype, seed)
+        return values if draw.fill is None else draw.fill(values)
+
+    def _draw_of(self, shape: tuple[int, ...]) -> Draw:
+        """What a kernel of this shape is drawn with, by the present values of all attributes."""
+        inputs, outputs = self.input_axes, self.output_axes
+        return draw_of(
+            self.law,
+            self.s,
+            self.method,
+            self.mode,
+            self.distribution,
+            shape,
+            None if inputs is None else tuple(inputs),
+            None if outputs is None else tuple(outputs),
+            self.pairs,
+            self.taps,
         )
-        return sampler(shape, dtype)
 
     def describe(self, shape: Iterable[int]) -> LayerScale:
         """The scale of a kernel of this shape, and the log-norm that its layer adds.
@@ -197,9 +195,9 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         per layer -0.01020 +- 0.14405
         """
         shape = check_shape(shape)
-        block = block_of(shape, self.input_axes, self.output_axes, self.pairs, self.taps)
-        whole, fans = fans_of(shape, self.input_axes, self.output_axes), block.fans
-        gain = self._gain(fans)
+        draw = self._draw_of(shape)
+        block, fans, gain = draw.block, draw.fans, draw.gain
+        whole = fans_of(shape, self.input_axes, self.output_axes)
         mean, variance = moments.log_norm(self.law, self.s, fans.width, self.method)
         if self.distribution == "orthogonal":
             # |W x| is |x| |z_d|/|z_m|: the part of the norm of an m-vector of normals is taken out.
@@ -211,7 +209,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         return LayerScale(
             *whole,
             gain=gain,
-            stddev=self._stddev(gain, fans),
+            stddev=draw.stddev,
             ratio=math.sqrt(square) if self.alpha is None else math.nan,
             reference="LeCun" if self._law == laws.Linear() else "He",
             log_norm_mean=mean,
@@ -242,53 +240,35 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         """The arguments of the constructor that lead to a law: none if the class has only one."""
         return {} if hasattr(cls, "_law") else parameters_of(law)
 
-    def _gain(self, fans: Fans) -> float:
-        gain = moments.gain(self.law, self.s, fans.width, self.method)
-        if self.distribution == "orthogonal":
-            # A Haar matrix is a Gaussian one without the spread of the norm of its m-vectors.
-            gain /= moments.gain(laws.Linear(), self.s, fans.longer, self.method)
-        return gain
-
-    def _stddev(self, gain: float, fans: Fans) -> float:
-        return float((gain / getattr(fans, self.mode)) ** (1.0 / self.law.exponent))
-
-    def _orthogonal(self, block: Block, fans: Fans, dtype: str, stddev: float, seed: Any) -> Any:
-        shape, rank = block.shape, len(block.shape)
-        inputs, outputs = split_axes(rank, block.input_axes, block.output_axes)
-        order = inputs + outputs
-        if rank < 2 or len(order) < rank:
-            raise ValueError(
-                "`distribution='orthogonal'` needs a kernel of rank 2 or more in which every axis "
-                f"is an input or an output axis. Received: shape={shape}, "
-                f"input_axes={self.input_axes}, output_axes={self.output_axes}"
-            )
-        # An entry of a semi-orthogonal n x d matrix has variance 1/max(n, d).
-        sampler = keras.initializers.Orthogonal(stddev * math.sqrt(fans.longer), seed=seed)
-        # No backend has a QR in half precision.
-        draw_dtype = "float32" if dtype in ("float16", "bfloat16") else dtype
-        kernel = sampler((fans.fan_in, fans.width), draw_dtype)
-        sizes = tuple(shape[axis] for axis in order)
-        if sizes != (fans.fan_in, fans.width):  # to the same shape it takes TensorFlow 0.2 ms
-            kernel = keras.ops.reshape(kernel, sizes)
-        if order != tuple(range(rank)):
-            kernel = keras.ops.transpose(kernel, [order.index(axis) for axis in range(rank)])
-        return kernel if draw_dtype == dtype else keras.ops.cast(kernel, dtype)
-
 
 # The initializer of a law, or of all laws of a type. Each class enters itself.
 INITIALIZERS: dict[laws.Law | type[laws.Law], type[_FracInitializer]] = {}
 
 
+def _check_dtype(dtype: Any) -> tuple[str, float]:
+    """Gives the name of a floating-point type, and its largest number."""
+    dtype = keras.config.floatx() if dtype is None else dtype
+    if isinstance(dtype, str):
+        return _float_type(dtype)
+    return _float_type(str(keras.backend.standardize_dtype(dtype)))
+
+
 @functools.cache
-def _largest(dtype: str) -> float:
-    return float(ml_dtypes.finfo(dtype).max)
-
-
-def _check_dtype(dtype: Any) -> str:
-    name = str(keras.backend.standardize_dtype(dtype))  # None is floatx
+def _float_type(dtype: str) -> tuple[str, float]:
+    name = str(keras.backend.standardize_dtype(dtype))
     if not keras.backend.is_float_dtype(name):
         raise ValueError(f"`dtype` must be a floating-point type. Received: dtype={dtype}")
-    return name
+    return name, float(ml_dtypes.finfo(name).max)
+
+
+def _fresh_seed() -> int:
+    """The seed of one draw, from Python's generator, which `keras.utils.set_random_seed` governs.
+
+    It is `random.randint(1, 10**9)`, as in Keras, without its checks, which take longer.
+    """
+    while (number := random.getrandbits(30)) >= 10**9:
+        pass
+    return number + 1
 
 
 def _check_seed(seed: Any) -> Any:

@@ -17,12 +17,13 @@ Burkholz and A. Dubatovka, "Initialization of ReLUs for dynamical isometry", Neu
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from keras import ops
+from keras import backend, ops
 
 from keras_fracinit.initializers.fans import Fans, fans_of, split_axes
 from keras_fracinit.laws.base import Law
@@ -93,13 +94,15 @@ class Pairs:
     def mirror(self, block: Any, input_axis: int, output_axis: int) -> Any:
         """The kernel that a block makes: doubled along the paired axes, with the sign turned."""
         if self.on_outputs:
-            block = ops.concatenate([block, ops.negative(block)], output_axis)
+            block = _joiner()([block, -block], output_axis)
         if self.on_inputs:
             block = self.repeat(block, input_axis, -1.0)
         return block
 
     def repeat(self, block: Any, axis: int, sign: float) -> Any:
         """Doubles an axis: each run of the block, followed by itself times the sign, 1 or -1."""
+        if self.runs is None:
+            return _joiner()([block, block if sign == 1.0 else -block], axis)
         shape, parts, start = tuple(block.shape), [], 0
         for half, count in self.runs_along(2 * shape[axis]):
             begin, size = [0] * len(shape), list(shape)
@@ -108,13 +111,13 @@ class Pairs:
             part = block if size == list(shape) else ops.slice(block, begin, size)
             if count > 1:
                 part = ops.reshape(part, (*shape[:axis], count, half, *shape[axis + 1 :]))
-            partner = part if sign == 1.0 else ops.negative(part)
-            part = ops.concatenate([part, partner], axis if count == 1 else axis + 1)
+            partner = part if sign == 1.0 else -part
+            part = _joiner()([part, partner], axis if count == 1 else axis + 1)
             if count > 1:
                 whole = 2 * half * count
                 part = ops.reshape(part, (*shape[:axis], whole, *shape[axis + 1 :]))
             parts.append(part)
-        return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis)
+        return parts[0] if len(parts) == 1 else _joiner()(parts, axis)
 
 
 def check_pairs(pairs: Any) -> Pairs | None:
@@ -186,8 +189,8 @@ class Block(NamedTuple):
     """
 
     shape: tuple[int, ...]
-    input_axes: Sequence[int] | None
-    output_axes: Sequence[int] | None
+    input_axes: tuple[int, ...] | None
+    output_axes: tuple[int, ...] | None
     pairs: Pairs | None = None
     window: tuple[int, ...] = ()
     tap: tuple[int, ...] | None = None
@@ -198,10 +201,44 @@ class Block(NamedTuple):
 
     def fill(self, values: Any) -> Any:
         """The kernel that the values of the block make."""
-        if self.pairs is not None:
-            axes = _paired_axes(self.shape, self.input_axes, self.output_axes)
-            values = self.pairs.mirror(values, *axes)
-        return values if self.tap is None else place_tap(values, self.tap, self.window)
+        filler = filler_of(self)
+        return values if filler is None else filler(values)
+
+
+@functools.cache
+def _joiner() -> Callable[[list[Any], int], Any]:
+    """Concatenates tensors: on torch without the checks of Keras, which take twice as long."""
+    if backend.backend() != "torch":
+        return ops.concatenate  # type: ignore[no-any-return]
+    import torch
+
+    return torch.cat  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=1024)
+def filler_of(block: Block) -> Callable[[Any], Any] | None:
+    """The function that fills a kernel from the values of its block; None if they are the kernel.
+
+    On JAX it is compiled, because each of its operations would take as long as all together.
+    """
+    pairs, tap = block.pairs, block.tap
+    if pairs is None and tap is None:
+        return None
+    axes = (0, 0)
+    if pairs is not None:
+        axes = _paired_axes(block.shape, block.input_axes, block.output_axes)
+
+    def fill(values: Any) -> Any:
+        if pairs is not None:
+            values = pairs.mirror(values, *axes)
+        return values if tap is None else place_tap(values, tap, block.window)
+
+    if backend.backend() != "jax":
+        return fill
+    import jax
+
+    compiled: Callable[[Any], Any] = jax.jit(fill)
+    return compiled
 
 
 def block_of(
@@ -216,6 +253,8 @@ def block_of(
     Raises:
         ValueError: If an axis of pairs is odd, or a tap does not exist.
     """
+    input_axes = None if input_axes is None else tuple(input_axes)
+    output_axes = None if output_axes is None else tuple(output_axes)
     if pairs is None and taps == "all":
         return Block(shape, input_axes, output_axes)
     inputs, outputs = split_axes(len(shape), input_axes, output_axes)
@@ -226,8 +265,8 @@ def block_of(
         window = ()
     shape = shape[len(window) :]
     if input_axes is not None and window:
-        input_axes = [inputs[-1] - len(window)]
-        output_axes = [axis - len(window) for axis in outputs]
+        input_axes = (inputs[-1] - len(window),)
+        output_axes = tuple(axis - len(window) for axis in outputs)
     if pairs is not None:
         shape = pairs.block_of(shape, *_paired_axes(shape, input_axes, output_axes))
     return Block(shape, input_axes, output_axes, pairs, window, tap)
