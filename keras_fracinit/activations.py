@@ -20,6 +20,7 @@ import numpy as np
 
 from keras_fracinit.laws import smooth
 from keras_fracinit.laws.base import Law, law_of
+from keras_fracinit.laws.breaks import find_borders
 from keras_fracinit.laws.homogeneous import LeakyReLU, Linear, RandomizedLeakyReLU, ReLU
 from keras_fracinit.layers import RandomizedLeakyReLU as RandomizedLeakyReLULayer
 
@@ -171,13 +172,45 @@ def _name(function: Any) -> str:
 @functools.lru_cache(maxsize=64)
 def _sample(function: Any, name: str) -> smooth.Sampled:
     z = smooth.nodes(doubled=True)
-    points = np.concatenate([z.ravel(), _GRID, -_GRID])
-    shape = (points.size, 1)
+    values = _evaluate(function, name, np.concatenate([z.ravel(), _GRID, -_GRID])[:, None])[:, 0]
+    _check_alone(function, name)
+    if np.ptp(values) < _FLAT * np.abs(values).max():
+        # As sparsemax is, but for rounding; the law refuses it.
+        return smooth.Sampled.of(name, np.full_like(z, values[0]))
+    slope, values = _pair_slope(values[z.size :]), values[: z.size].reshape(z.shape)
+    borders: tuple[float, ...] = ()
+    if np.isfinite(values).all():
+        borders = find_borders(lambda points: _at(function, name, points), values)
+    if borders:
+        values = _at(function, name, smooth.nodes(True, borders))
+    return smooth.Sampled.of(name, values, slope, borders)
+
+
+def _check_alone(function: Any, name: str) -> None:
+    """Checks that a number gets the same value whatever stands beside it."""
+    points = np.linspace(-2.0, 2.0, 17)
+    values = _evaluate(function, name, np.stack([points, np.roll(points, 3)], axis=-1))
+    if np.abs(values[:, 1] - np.roll(values[:, 0], 3)).max() > 1e-4 * np.abs(values).max():
+        raise ValueError(
+            "`activation` must act on each number alone, which softmax does not: one that mixes "
+            "the numbers of the last axis has no law of one unit. "
+            f"Received: {name!r}, whose values depend on the numbers beside them"
+        )
+
+
+def _at(function: Any, name: str, points: Any) -> Any:
+    """The values of a function at points of any shape, which it is given as a column."""
+    return _evaluate(function, name, points.reshape(-1, 1)).reshape(points.shape)
+
+
+def _evaluate(function: Any, name: str, points: Any) -> Any:
+    """The values of a function at a tensor of float32, and that they have its shape."""
+    shape = points.shape
     try:
         with warnings.catch_warnings():
-            # That it answers 1 to one number alone; the law refuses it for that.
+            # That it answers 1 to one number alone; it is refused for mixing several.
             warnings.filterwarnings("ignore", "You are using a softmax")
-            answer = function(keras.ops.convert_to_tensor(points.reshape(shape).astype("float32")))
+            answer = function(keras.ops.convert_to_tensor(points.astype("float32")))
         values = np.asarray(keras.ops.convert_to_numpy(answer), "float64")
     except Exception as error:
         raise ValueError(
@@ -189,11 +222,7 @@ def _sample(function: Any, name: str) -> smooth.Sampled:
             "`activation` must return the shape that it is given. "
             f"Received: {name!r}, which made {values.shape} of {shape}"
         )
-    if np.ptp(values) < _FLAT * np.abs(values).max():
-        values = np.full_like(values, values[0])  # as sparsemax is, but for rounding
-    values = values[:, 0]
-    slope = _pair_slope(values[z.size :])
-    return smooth.Sampled.of(name, values[: z.size].reshape(z.shape), slope)
+    return values
 
 
 def _pair_slope(values: Any) -> float | None:

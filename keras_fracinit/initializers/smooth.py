@@ -94,8 +94,10 @@ class FracActivation(_SmoothInitializer, for_laws=[smooth.Smooth, smooth.Sampled
         activation: "tanh", "gelu", "silu" (or "swish"), "elu", "selu", "softplus" or "mish", such a
             function of `keras.activations`, or an Activation or ELU layer (alpha 1): computed in
             float64. Any other activation of Keras, or a function that is registered with
-            `keras.saving.register_keras_serializable`: evaluated once per process, in float32, on a
-            tensor of shape (n, 1). It must act on each number alone; the accuracy is `law.error`.
+            `keras.saving.register_keras_serializable`: evaluated once per process, in float32, on
+            tensors of shape (n, 1) and (n, 2), and integrated piece by piece between its jumps,
+            kinks and zeros. It must act on each number alone; the relative accuracy of the gain is
+            `law.error_at(s)`.
         s: As for `FracReLU`.
         **options: The other arguments of `FracReLU`, by name. Only the distribution
             "untruncated_normal" is exact; "orthogonal", too, is off by O(1/d).
@@ -104,7 +106,8 @@ class FracActivation(_SmoothInitializer, for_laws=[smooth.Smooth, smooth.Sampled
         TypeError: If an argument is of the wrong kind.
         ValueError: If the activation is unknown, not registered, positively homogeneous (for which
             `initializer_for` has an initializer that is exact at every size), constant, not finite
-            between -13 and 13, or returns another shape; or an option is out of range.
+            between -13 and 13, mixes several numbers (softmax), or returns another shape; or an
+            option is out of range.
 
     Example:
 

@@ -14,10 +14,8 @@ becomes `sqrt(g E phi(r z)^2)` in the next one, the length map, with fixed point
 says whether a deviation shrinks with depth (tanh, ELU, SELU, softplus: the point attracts) or grows
 (GELU, SiLU, Mish: it repels, and a deep network runs away from it, up or down).
 
-Nodes. With `z = log(1 + exp(k/8))/3` on either half-line the trapezoidal rule in k has nodes that
-are evenly spaced for large z and geometric near 0, where `phi(z)^2` vanishes for most activations
-and a narrow layer looks at scales down to exp(-50). The integrands are analytic and bounded for
-`|Im k| < 2 pi`, which makes the error exp(-4 pi^2) = 7e-18.
+The nodes are those of `quadrature`: in one piece for a smooth activation, in several between the
+jumps, kinks and zeros of any other.
 
 Source: theory of `keras_fracinit.gain`; B. Poole, S. Lahiri, M. Raghu, J. Sohl-Dickstein and S.
 Ganguli, "Exponential expressivity in deep neural networks through transient chaos", NIPS 2016, for
@@ -30,7 +28,7 @@ import functools
 import math
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import numpy as np
@@ -39,11 +37,9 @@ from keras_fracinit.laws.base import Array, Laplace, Law
 from keras_fracinit.laws.curves import CURVES as CURVES
 from keras_fracinit.laws.curves import NAMES as NAMES
 from keras_fracinit.laws.homogeneous import Dropout, slope_law
+from keras_fracinit.laws.quadrature import Borders, Rule, rule_of, split
+from keras_fracinit.laws.quadrature import nodes as nodes
 from keras_fracinit.utils.validation import check_choice
-
-# z from exp(-61) to 13: beyond lie 1e-27 and 1e-38 of a standard normal.
-_FIRST, _LAST = -480, 312
-
 
 _TINY = 1e-300
 
@@ -53,28 +49,7 @@ _TINY = 1e-300
 _LOG_RARE = -55.0
 
 
-def _half_line(step: float) -> tuple[Array, Array]:
-    """Gives the nodes above 0 and their derivative in k."""
-    x = np.arange(_FIRST, _LAST + step, step) / 8.0
-    return np.logaddexp(0.0, x) / 3.0, 1.0 / (24.0 * (1.0 + np.exp(-x)))
-
-
-def nodes(doubled: bool = False) -> Array:
-    """Gives the points at which an activation is evaluated: `-z` in row 0, `z` in row 1, ascending.
-
-    With `doubled`, every second column is one of the plain nodes.
-    """
-    z, _ = _half_line(0.5 if doubled else 1.0)
-    return np.stack([-z, z])
-
-
-def _weights(step: float) -> Array:
-    z, speed = _half_line(step)
-    weights = np.exp(-0.5 * z * z) * speed
-    return np.tile(0.5 * weights / weights.sum(), (2, 1))
-
-
-_NODES, _WEIGHTS = nodes(), _weights(1.0)
+_NODES, _WEIGHTS, _ = rule_of()
 
 
 def transform(t: Array, masses: Iterable[tuple[Array, Array]], at_zero: float = 0.0) -> Laplace:
@@ -98,6 +73,12 @@ class PointMass(Law):
     """
 
     activation: str
+    borders: Borders = ()
+
+    @property
+    def rule(self) -> Rule:
+        """The nodes at which the activation is known, and their weights."""
+        return rule_of(self.borders)
 
     @abstractmethod
     def curve(self) -> tuple[Array, Array]:
@@ -123,22 +104,22 @@ class PointMass(Law):
 
     @functools.cached_property
     def mean(self) -> float:
-        return float((_WEIGHTS * self._q).sum())
+        return float((self.rule.weights * self._q).sum())
 
     @functools.cached_property
     def mean_square(self) -> float:
-        return float((_WEIGHTS * self._q**2).sum())
+        return float((self.rule.weights * self._q**2).sum())
 
     @functools.cached_property
     def alive(self) -> float:
         above = self._q > 0.0
-        return 1.0 if above.all() else float(_WEIGHTS[above].sum())
+        return 1.0 if above.all() else float(self.rule.weights[above].sum())
 
     @functools.cached_property
     def floor(self) -> float:
         """Gives the floor of a homogeneous activation that is next to 0 at least as often."""
         above = self._q > 0.0
-        return floor_of(self._q[above], _WEIGHTS[above])
+        return floor_of(self._q[above], self.rule.weights[above])
 
     @property
     def ceiling(self) -> float:
@@ -151,8 +132,9 @@ class PointMass(Law):
         Below 1 in size the unit root mean square attracts, above 1 it repels. The q map and the c
         map of Poole et al. (2016) are the length map and `correlation_map`.
         """
-        values, slopes = self.curve()
-        return float((_WEIGHTS * _NODES * values * slopes).sum()) / self.mean
+        # Integrated by parts, which holds where phi jumps, too.
+        z, weights, _ = self.rule
+        return float((weights * (z * z - 1.0) * self._q).sum()) / (2.0 * self.mean)
 
     @functools.cached_property
     def gradient_factor(self) -> float:
@@ -162,7 +144,16 @@ class PointMass(Law):
         s = 2; at finite width and s < 2 it is larger by the factor `g E q`.
         """
         _, slopes = self.curve()
-        return float((_WEIGHTS * slopes**2).sum()) / self.mean
+        return float((self.rule.weights * slopes**2).sum()) / self.mean
+
+    @functools.cached_property
+    def slope_kurtosis(self) -> float:
+        """`E phi'(z)^4 / (E phi'(z)^2)^2`, which says how much a gradient fluctuates."""
+        _, slopes = self.curve()
+        far = np.abs(self.rule.nodes) > 1e-3  # nearer, differences of values lose all digits
+        weights = self.rule.weights[far] / self.rule.weights[far].sum()
+        square = float(weights @ slopes[far] ** 2)
+        return float(weights @ slopes[far] ** 4) / square**2
 
     @property
     def _q(self) -> Array:
@@ -171,7 +162,7 @@ class PointMass(Law):
 
     def laplace(self, t: Array) -> Laplace:
         values, _ = self.curve()
-        return transform(t, [(_WEIGHTS.ravel(), np.square(values).ravel())])
+        return transform(t, [(self.rule.weights.ravel(), np.square(values).ravel())])
 
     def magnitudes(self, z: Array) -> tuple[Array, Array]:
         self._refuse("heavy-tailed weights, which look at the activation far out,")
@@ -275,10 +266,6 @@ def _named_curve(name: str) -> tuple[Array, Array]:
     return curve.value(_NODES), curve.slope(_NODES)
 
 
-# The central difference of sixth order.
-_DIFFERENCE = np.array([-1.0, 9.0, -45.0, 0.0, 45.0, -9.0, 1.0]) / 60.0
-
-
 @dataclass(frozen=True)
 class Sampled(PointMass):
     """Any activation, given by its values at the nodes: see `Sampled.of`.
@@ -287,58 +274,73 @@ class Sampled(PointMass):
         activation: The name of the function.
         values: The values, as the bytes of float64: hashed once, compared fast.
         error: The relative change of the gain of a layer of one unit with twice as many nodes, at
-            s = 1 or 2, whichever is larger.
+            s = 1 or 2, whichever is larger. At any other order it is `error_at(s)`.
         pair_slope: c, where `phi(u) - phi(-u) = c u` was found for all u; None where it was not.
+        borders: The distances from 0 at which the integration is cut: jumps, kinks and zeros.
+        finer: The values at twice as many nodes, likewise.
     """
 
     activation: str
     values: bytes = field(repr=False)
     error: float = field(compare=False)
     pair_slope: float | None = field(default=None, compare=False)
+    borders: Borders = field(default=(), repr=False)
+    finer: bytes = field(default=b"", repr=False, compare=False)
 
     @classmethod
-    def of(cls, activation: str, values: Array, pair_slope: float | None = None) -> Sampled:
-        """Makes the law of an activation with these values at `nodes(doubled=True)`."""
+    def of(
+        cls,
+        activation: str,
+        values: Array,
+        pair_slope: float | None = None,
+        borders: Borders = (),
+    ) -> Sampled:
+        """Makes the law of an activation with these values at `nodes(True, borders)`."""
         if not np.isfinite(values).all():
-            where = float(nodes(doubled=True)[~np.isfinite(values)][0])
+            where = float(nodes(True, borders)[~np.isfinite(values)][0])
             raise ValueError(
                 "`activation` must be finite between -13 and 13. "
                 f"Received: {activation!r}, which is not at {where:.6g}"
             )
         if np.ptp(values) == 0.0:
             raise ValueError(
-                "`activation` must not be a constant, on a tensor whose last axis has size 1: it "
-                "must act on each number alone, which softmax does not. "
-                f"Received: {activation!r}, which is {values.flat[0]:g} everywhere"
+                "`activation` must not be a constant: no scale of the weights changes what it puts "
+                f"out. Received: {activation!r}, which is {values.flat[0]:g} everywhere"
             )
-        fine, coarse = _weights(0.5), _WEIGHTS
-        sizes = np.abs(values), np.abs(values[:, ::2])
-        change = [
-            2.0 / p * abs((coarse * sizes[1] ** p).sum() / (fine * sizes[0] ** p).sum() - 1.0)
-            for p in (1.0, 2.0)
-        ]
-        return cls(
-            activation,
-            np.ascontiguousarray(values[:, ::2]).tobytes(),
-            float(max(change)),
-            pair_slope,
-        )
+        plain, finer = (np.ascontiguousarray(part).tobytes() for part in split(values, borders))
+        law = cls(activation, plain, 0.0, pair_slope, borders, finer)
+        return replace(law, error=max(law.error_at(1.0), law.error_at(2.0)))
+
+    def error_at(self, s: float) -> float:
+        """Estimates the relative error of the gain of a layer of one unit, at the order s.
+
+        It is the change with twice as many nodes (at s = 0 of the gain given survival), and the
+        effect of jumps that are as close to a border as numbers in float32 are to each other.
+        """
+        if not self.finer:  # pickled by 0.1
+            return self.error
+        logarithms = []
+        for rule, data in ((self.rule, self.values), (rule_of(self.borders, True), self.finer)):
+            size = np.abs(np.frombuffer(data).reshape(rule.nodes.shape))
+            alive = size > 0.0
+            size, weights = size[alive], rule.weights[alive]
+            if s == 0.0:
+                logarithms.append(2.0 * float(weights @ np.log(size)) / float(weights.sum()))
+            else:
+                logarithms.append(2.0 / s * math.log(float(weights @ size**s)))
+        place = 2.0**-23 if self.borders else 0.0
+        return abs(math.expm1(logarithms[1] - logarithms[0])) + 2.0 / (s or 1.0) * place
 
     def value(self, z: Array) -> Array:
         """Interpolates between the nodes, and goes on as a straight line beyond them."""
-        values = np.frombuffer(self.values).reshape(_NODES.shape)
-        places = np.concatenate([_NODES[0, ::-1], _NODES[1]])
+        values, places = np.frombuffer(self.values).reshape(2, -1), self.rule.nodes
+        places = np.concatenate([places[0, ::-1], places[1]])
         curve = np.concatenate([values[0, ::-1], values[1]])
         return _interpolated(z, places, curve)
 
     def curve(self) -> tuple[Array, Array]:
-        values = np.frombuffer(self.values).reshape(_NODES.shape)
-        _, speed = _half_line(1.0)
-        slopes = np.zeros_like(values)
-        for row, sign in ((0, -1.0), (1, 1.0)):
-            difference = np.correlate(values[row], _DIFFERENCE, "valid")
-            slopes[row, 3:-3] = sign * difference / speed[3:-3]
-        return values, slopes
+        values = np.frombuffer(self.values).reshape(self.rule.nodes.shape)
+        return values, self.rule.slopes_of(values)
 
 
 _NEITHER = 1e-4  # a slope this close to 1 counts as 1
