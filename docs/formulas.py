@@ -33,7 +33,8 @@ _CLOSING = {"(": ")", "[": "]"}
 # Signs that stand in a formula and in no code of the docstrings.
 _SIGN_OF_A_FORMULA = re.compile(
     r"\^|\|[^|]+\||\b(?:phi|psi|sigma)\b|\bsqrt\(|\bE[ \[]| ~ |\bN\(0, |\bP\("
-    r"|^(?:[dgnzCQUV]|W_ij|m_s|\w/\w|[A-Z] [a-z])$|\d/alpha|^\w [<>]=? \d$|\b[A-Za-z]_\w\b.* [=<>+-]"
+    r"|^(?:[dgnzCQUV]|W_ij|m_s|\w/\w|[A-Z] [a-z])$|\d/alpha|^\w [<>]=? \d$"
+    r"|\b[A-Za-z]_\w\b.* [=<>+-]"
 )
 _SIGN_OF_CODE = re.compile(r"""["':{}@\\]|\.\w|//|\w=|\*\*|^\^?$""")
 _PRIME = re.compile(r"(?<=\w)'(?=[ (]|$)")
