@@ -22,7 +22,7 @@ import keras
 
 from keras_fracinit.graph.kernel_table import has_kernel
 from keras_fracinit.graph.operations import ATTENTION, listed_row
-from keras_fracinit.utils.layer_calls import intercepting
+from keras_fracinit.utils.layer_calls import inputs_of_call, intercepting
 
 layers, tree = keras.layers, keras.tree
 
@@ -278,7 +278,9 @@ def _symbols(model: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         return tree.map_shape_structure(lambda shape: keras.KerasTensor(shape, dtype), shapes)
 
     if config.get("input_shape"):
-        return (symbols(config["input_shape"]),), {}
+        # Of a `call` of several arguments Keras keeps the first shape: the others are taken as it.
+        count = max(len(inputs_of_call(model)), 1)
+        return tuple(symbols(config["input_shape"]) for _ in range(count)), {}
     if config.get("shapes_dict"):
         named = config["shapes_dict"].items()
         return (), {name.removesuffix("_shape"): symbols(shapes) for name, shapes in named}

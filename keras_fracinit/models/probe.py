@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from keras_fracinit.utils.choices import LIMIT
+from keras_fracinit.utils.layer_calls import inputs_of_call
 
 
 class Data(NamedTuple):
@@ -55,11 +56,14 @@ def probe_data(arrays: Any, model: Any) -> Data:
     """Splits the probe into inputs, targets and sample weights, for this model.
 
     A tuple or list is `(x, y)` or `(x, y, sample_weight)` as everywhere in Keras, unless the model
-    has as many inputs as it has items.
+    has as many inputs as it has items. Where the number of its inputs is not known, a list holds
+    the inputs, and a tuple is `(x, y)`.
     """
     if not isinstance(arrays, tuple | list):
         return Data(arrays)
-    inputs = len(getattr(model, "inputs", None) or ())
+    inputs = _count_of_inputs(model)
+    if inputs is None and isinstance(arrays, list):
+        return Data(arrays)
     if len(keras.tree.flatten(arrays[0])) != inputs == len(arrays):
         return Data(arrays)
     if len(arrays) > 3:
@@ -70,6 +74,19 @@ def probe_data(arrays: Any, model: Any) -> Data:
     return Data(*arrays)
 
 
+def _count_of_inputs(model: Any) -> int | None:
+    """How many arrays a model takes; None if it does not tell."""
+    if inputs := getattr(model, "inputs", None):
+        return len(inputs)
+    if len(names := inputs_of_call(model)) > 1:
+        return len(names)
+    # A subclassed model remembers the shapes it was built for.
+    shapes = (model.get_build_config() or {}).get("input_shape") if model.built else None
+    if shapes is None:
+        return None
+    return len(keras.tree.flatten(keras.tree.map_shape_structure(lambda shape: 0, shapes)))
+
+
 def _first_batch(probe: Any) -> Any:
     if isinstance(probe, keras.utils.PyDataset):
         return probe[0]
@@ -77,7 +94,8 @@ def _first_batch(probe: Any) -> Any:
     torch, tensorflow = sys.modules.get("torch"), sys.modules.get("tensorflow")
     if torch and isinstance(probe, torch.utils.data.DataLoader):
         with torch.random.fork_rng():  # the order of its samples comes from the global generator
-            return next(iter(probe), ())
+            batch = next(iter(probe), ())
+            return tuple(batch) if isinstance(batch, list) else batch  # it collates pairs to lists
     if tensorflow and isinstance(probe, tensorflow.data.Dataset):
         return next(iter(probe), ())
     return probe

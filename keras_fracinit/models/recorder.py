@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from keras_fracinit.utils.layer_calls import inputs_of_call
+
 # They run their inner layers in a loop of the backend, from which no tensor may escape, so their
 # inner calls are not recorded. (What they do to a signal is in `graph.operations`.)
 LOOPS = (keras.layers.RNN, keras.layers.Bidirectional, keras.layers.TimeDistributed)
@@ -168,8 +170,16 @@ def wide(tensor: Any) -> Any:
 
 
 def call_model(model: Any, x: Any, training: bool, name: str = "probe") -> Any:
-    """Calls a model; an error names the argument `name`, and both shapes."""
+    """Calls a model; an error names the argument `name`, and both shapes.
+
+    A `call` of several arguments takes them from a list, or by their names from a dictionary.
+    """
+    names = inputs_of_call(model)
     try:
+        if len(names) > 1 and isinstance(x, tuple | list) and len(x) == len(names):
+            return model(*x, training=training)
+        if len(names) > 1 and isinstance(x, dict) and names == [*x]:
+            return model(**x, training=training)
         return model(x, training=training)
     except Exception as error:
         shapes = keras.tree.map_structure(lambda array: tuple(array.shape), x)
@@ -182,7 +192,7 @@ def call_model(model: Any, x: Any, training: bool, name: str = "probe") -> Any:
 def _inputs_of(model: Any) -> str:
     inputs = getattr(model, "inputs", None)
     if not inputs:
-        return "what its `call` takes"
+        return "what its `call` takes (of several inputs a list, with targets ([a, b], y))"
     return ", ".join(f"{tensor.name}: {tuple(tensor.shape)} {tensor.dtype}" for tensor in inputs)
 
 

@@ -8,6 +8,7 @@ Every kind of model (nested, subclassed, quantized) calls its layers through
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,3 +52,11 @@ def replacing(kind: type, name: str, handler: Handler) -> Iterator[None]:
         yield
     finally:
         setattr(kind, name, original)
+
+
+def inputs_of_call(layer: Any) -> list[str]:
+    """The arguments that the `call` of a layer must be given: of most layers one."""
+    parameters = inspect.signature(layer.call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [p for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
+    return [p.name for p in needed if p.name not in ("training", "mask")]
