@@ -22,7 +22,7 @@ class Behind(NamedTuple):
     """The size behind a smooth activation, in nats.
 
     Attributes:
-        centre: The size, which is no farther from the operating point than it was.
+        centre: The size.
         share: The share of a deviation that is left, at most 1.
         spread: How far below and above the sizes of whole samples would lead.
     """
@@ -34,22 +34,23 @@ class Behind(NamedTuple):
 
 @_silent
 def behind_smooth(law: PointMass, norms: Array, size: float, stddev: float) -> Behind:
-    """Maps the sizes of pre-activations, positions x samples.
+    """Maps the sizes of pre-activations, positions x samples, each no farther from unit size.
 
     The mean over samples is `size`, and the standard deviation of that is `stddev`.
     """
-
-    def mapped(shift: float, norms: Array = norms) -> float:
-        return middle(law.length_map(norms + shift))
-
     if not math.isfinite(size):
         return Behind(math.nan, 1.0, (0.0, 0.0))
-    there, point = mapped(0.0), mapped(-size)
-    change = there - point
-    centre = point + math.copysign(min(abs(change), abs(size)), change)
+    point = float(law.length_map(np.zeros(1))[0])
+
+    def mapped(shift: float, norms: Array = norms) -> float:
+        before = norms + shift
+        behind = law.length_map(before) - point
+        return middle(point + np.copysign(np.minimum(np.abs(behind), np.abs(before)), behind))
+
+    centre = mapped(0.0)
     ends = (0.1, -0.1, 3.0 * stddev, -3.0 * stddev)
-    share = min(max(abs((mapped(end) - there) / end) for end in ends if end), 1.0)
-    other = mapped(0.0, _of_samples(norms)[None]) - there
+    share = min(max(abs((mapped(end) - centre) / end) for end in ends if end), 1.0)
+    other = mapped(0.0, _of_samples(norms)[None]) - centre
     return Behind(centre, share, (min(other, 0.0), max(other, 0.0)))
 
 
