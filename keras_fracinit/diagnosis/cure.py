@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keras_fracinit.diagnosis.random_walk import KernelLaws, kernels_in
+from keras_fracinit.graph.call_graph import Graph
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.pairing import forms_of
 from keras_fracinit.laws.base import Law
@@ -42,7 +43,7 @@ class Cure:
     def _mirrored(self, items: Sequence[KernelLaws]) -> str:
         """Mirrored weights, if at least half of the kernels can have pairs; else what ends them."""
         kept = [k.not_scalable or ("it is frozen" if k.site.frozen else "") for k in self.kernels]
-        forms, _ = forms_of(self.model, self.kernels, kept)
+        forms, _ = forms_of(Graph(self.model), self.kernels, kept)
         places = {id(kernel): place for place, kernel in enumerate(self.kernels)}
         found = [(item, forms[places[id(item.kernel)]]) for item in items]
         count = sum(form.pairs is not None for _, form in found)

@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
+from keras_fracinit.graph.call_graph import Graph
 from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.operations import Effect, action_of, effect_of
@@ -89,9 +90,9 @@ def mirrored_of(model: Any, kernels: Sequence[Kernel], training: bool) -> list[M
     """How each kernel takes part in a mirrored model, by its values."""
     if not any(_may_be_mirrored(kernel.site) for kernel in kernels):
         return [PLAIN_KERNEL] * len(kernels)
-    kept = [kernel.not_scalable for kernel in kernels]
+    kept, graph = [kernel.not_scalable for kernel in kernels], Graph(model)
     while True:
-        forms, _ = forms_of(model, kernels, kept, training)
+        forms, _ = forms_of(graph, kernels, kept, training)
         others = [
             i
             for i, (kernel, form) in enumerate(zip(kernels, forms, strict=True))

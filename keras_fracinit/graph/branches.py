@@ -113,11 +113,13 @@ class _Finder:
         return found
 
     def _summands(self, call: Call) -> Iterator[Any]:
-        inner = list(self.inner_sums(call))
-        for tensor in call.inputs:
+        inner, waiting = set(self.inner_sums(call)), list(reversed(call.inputs))
+        while waiting:
+            tensor = waiting.pop()
             producer = self.graph.producer(tensor)
             if producer is not None and producer in inner:
-                yield from self._summands(producer)
+                inner |= set(self.inner_sums(producer))
+                waiting += reversed(producer.inputs)
             else:
                 yield tensor
 

@@ -52,6 +52,7 @@ class Graph:
     """The calls of a model, and which call consumes and which produces a tensor.
 
     Attributes:
+        model: The model.
         calls: All calls, in the order in which they happened.
         layers: Each layer once, in that order; then those that were not called.
         hidden: For a layer inside one whose calls are not recorded, by its id: that outer layer.
@@ -62,6 +63,7 @@ class Graph:
     """
 
     def __init__(self, model: Any) -> None:
+        self.model = model
         self.calls: list[Call] = []
         self.layers: list[Any] = []
         self.hidden: dict[int, Any] = {}

@@ -74,9 +74,14 @@ class Kernel:
 
 
 def kernels_of(model: Any) -> list[Kernel]:
-    """Lists each kernel of the model once, in the order of the first calls of their layers."""
-    graph, kernels, seen = Graph(model), [], set[int]()
-    downstreams, chains = DownstreamFinder(graph), _chains(model)
+    """Lists each kernel of a model once, in the order of the first calls of their layers."""
+    return kernels_in(Graph(model))
+
+
+def kernels_in(graph: Graph) -> list[Kernel]:
+    """Lists each kernel of a model whose calls are recorded."""
+    kernels, seen = [], set[int]()
+    downstreams, chains = DownstreamFinder(graph), _chains(graph.model)
     divided = {id(x.layer) for x in graph.layers if isinstance(x, layers.SpectralNormalization)}
     for layer in graph.layers:
         hidden = graph.hidden.get(id(layer))
@@ -132,6 +137,11 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
 
 def check_model(model: Any) -> list[Kernel]:
     """Lists the kernels of a model; refuses one that has none or cannot be changed."""
+    return look_into(model)[1]
+
+
+def look_into(model: Any) -> tuple[Graph, list[Kernel]]:
+    """Records the calls of a model and lists its kernels, as `check_model` does."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
     unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]
@@ -147,7 +157,8 @@ def check_model(model: Any) -> list[Kernel]:
                 "`model` must not be quantized: its kernels are integers. Re-initialize it, then "
                 f"quantize it. Received: layer {layer.name!r} in {layer.quantization_mode}"
             )
-    kernels = [kernel for kernel in kernels_of(model) if kernel.site.variable is not None]
+    graph = Graph(model)
+    kernels = [kernel for kernel in kernels_in(graph) if kernel.site.variable is not None]
     if not kernels:
         raise ValueError(f"`model` must have kernels. Received: model {model.name!r} without any")
-    return kernels
+    return graph, kernels

@@ -77,7 +77,7 @@ PLAIN = Form()
 
 
 def forms_of(
-    model: Any,
+    graph: Graph,
     kernels: Sequence[Kernel],
     kept: Sequence[str],
     training: bool = False,
@@ -86,8 +86,8 @@ def forms_of(
     """The form of each kernel in a mirrored model.
 
     Args:
-        model: The model.
-        kernels: Its kernels, as `kernels_of` lists them.
+        graph: The calls of the model.
+        kernels: Its kernels, as `kernels_in` lists them.
         kept: For each of them why it stays as it is; empty if it can be drawn.
         training: Whether dropout acts.
         ends: What becomes of the ends of residual branches, by the ids of their kernels or scales:
@@ -98,7 +98,7 @@ def forms_of(
         layers between the kernels whose parameters must treat both halves alike: normalizations
         and activations with slopes.
     """
-    return _Finder(model, kernels, kept, training, ends or {}).find()
+    return _Finder(graph, kernels, kept, training, ends or {}).find()
 
 
 @dataclass
@@ -117,13 +117,13 @@ class _Use:
 class _Finder:
     def __init__(
         self,
-        model: Any,
+        graph: Graph,
         kernels: Sequence[Kernel],
         kept: Sequence[str],
         training: bool,
         ends: Mapping[int, str],
     ) -> None:
-        self.graph, self.kernels, self.training = Graph(model), kernels, training
+        self.graph, self.kernels, self.training = graph, kernels, training
         self.ends = ends
         self.places = {_key(kernel.site): i for i, kernel in enumerate(kernels)}
         # Why a kernel makes no pairs, and why it takes none.

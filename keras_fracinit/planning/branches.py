@@ -48,8 +48,8 @@ class Branches:
 class Places:
     """The calls of a model, and the positions of their kernels."""
 
-    def __init__(self, model: Any, kernels: Sequence[Kernel]) -> None:
-        self.graph = Graph(model)
+    def __init__(self, graph: Graph, kernels: Sequence[Kernel]) -> None:
+        self.graph = graph
         self._positions = {id(kernel.site.variable): i for i, kernel in enumerate(kernels)}
         self._calls: dict[int, list[Call]] = {}
         for call in self.graph.calls:
@@ -70,18 +70,18 @@ class Places:
 
 
 def zeroed_branches(
-    model: Any, kernels: Sequence[Kernel], kept: Sequence[str], options: Options
+    graph: Graph, kernels: Sequence[Kernel], kept: Sequence[str], options: Options
 ) -> Branches:
     """The ends of branches that start at zero, and why others do not.
 
     Args:
-        model: The model.
-        kernels: Its kernels, as `kernels_of` lists them.
+        graph: The calls of the model.
+        kernels: Its kernels, as `kernels_in` lists them.
         kept: For each of them why it stays as it is; empty if it can be drawn.
         options: The options of the plan.
     """
-    places = Places(model, kernels)
-    branches = branches_of(places.graph)
+    places = Places(graph, kernels)
+    branches = branches_of(graph)
     ends = {id(branch.end) for branch in branches if not branch.reason}
     zeroed, scales, notes = set[int](), dict[int, tuple[Any, int]](), dict[int, str]()
     for branch in branches:
@@ -100,7 +100,7 @@ def zeroed_branches(
 
 
 def isometric_branches(
-    model: Any, kernels: Sequence[Kernel], kept: Sequence[str], options: Options
+    graph: Graph, kernels: Sequence[Kernel], kept: Sequence[str], options: Options
 ) -> Branches:
     """The isometric blocks of a mirrored model, and why other branches are none.
 
@@ -108,7 +108,7 @@ def isometric_branches(
     through where others do not, so the forms of all kernels are found again without those that
     turn out to be none.
     """
-    places = Places(model, kernels)
+    places = Places(graph, kernels)
     found: dict[Branch, Block] = {}
     notes = dict[int, str]()
 
@@ -117,9 +117,9 @@ def isometric_branches(
         positions = [i for i in map(places.position, branch.kernels) if i is not None]
         notes.update((i, f"no isometric block: {reason}") for i in positions)
 
-    for branch in branches_of(places.graph):
+    for branch in branches_of(graph):
         try:
-            block = block_in(places.graph, branch, options)
+            block = block_in(graph, branch, options)
             if any(len(places.calls_of(s.variable)) > 1 for s in (block.first, block.last)):
                 raise Unmet("its kernels are used in several places")
             found[branch] = block
@@ -128,7 +128,7 @@ def isometric_branches(
     while True:
         blocks = {places.at(s): b for b in found.values() for s in (b.first, b.last)}
         branches = Branches(blocks=blocks, notes=notes)
-        forms, _ = forms_of(model, kernels, kept, options.dropout, branches.ends(kernels))
+        forms, _ = forms_of(graph, kernels, kept, options.dropout, branches.ends(kernels))
         before = len(found)
         for branch, block in list(found.items()):
             try:

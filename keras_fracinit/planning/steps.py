@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_fracinit.graph.branches import gamma_of
 from keras_fracinit.graph.kernel_table import KernelSite
-from keras_fracinit.graph.kernels import Kernel, check_model
+from keras_fracinit.graph.kernels import Kernel, look_into
 from keras_fracinit.graph.pairing import PLAIN, Form, forms_of
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.weight_statistics import root_mean_square
@@ -76,7 +76,7 @@ class PlannedChange:
 
 def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     """One step for each kernel, and one for each other variable that is set to a value."""
-    kernels = check_model(model)
+    graph, kernels = look_into(model)
     options.check_patterns([kernel.paths for kernel in kernels])
     count = max(len(kernels) - 1, 1)
     orders = [options.order(k.paths, place / count) for place, k in enumerate(kernels)]
@@ -85,12 +85,12 @@ def steps_of(model: Any, options: Options) -> list[PlannedChange]:
     branches = Branches()
     kept = [_reason(k, options, s, paired=True) for k, s in zip(kernels, orders, strict=True)]
     if options.branches == "zero":
-        branches = zeroed_branches(model, kernels, kept, options)
+        branches = zeroed_branches(graph, kernels, kept, options)
     elif options.branches == "isometry":
-        branches = isometric_branches(model, kernels, kept, options)
+        branches = isometric_branches(graph, kernels, kept, options)
     if options.mirrored:
         ends = branches.ends(kernels)
-        forms, between = forms_of(model, kernels, kept, options.dropout, ends)
+        forms, between = forms_of(graph, kernels, kept, options.dropout, ends)
         check_some_mirrored(kernels, forms)
     steps = []
     for position, (kernel, order, form) in enumerate(zip(kernels, orders, forms, strict=True)):

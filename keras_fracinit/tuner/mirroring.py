@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from keras_fracinit.graph.call_graph import Graph
 from keras_fracinit.graph.kernels import Kernel
 from keras_fracinit.graph.pairing import PLAIN, Form, forms_of
 from keras_fracinit.planning.sampling import block_shape, initializer_like
@@ -43,7 +44,7 @@ class Mirroring:
             return [PLAIN] * len(kernels)
         pairs = zip(kernels, groups, strict=True)
         kept = [_kept(kernel) or ("" if group else "in no group") for kernel, group in pairs]
-        forms, _ = forms_of(model, kernels, kept)
+        forms, _ = forms_of(Graph(model), kernels, kept)
         return forms
 
     def declare(self, hp: Any, mirrorable: bool) -> bool:

@@ -5,15 +5,17 @@ import pytest
 from mirrorable import NETWORKS, call, conv, dense, image_mean, stack
 
 from keras_fracinit import laws
-from keras_fracinit.graph.kernels import kernels_of
+from keras_fracinit.graph.call_graph import Graph
+from keras_fracinit.graph.kernels import kernels_in
 from keras_fracinit.graph.pairing import forms_of
 
 layers, ops = keras.layers, keras.ops
 
 
 def forms(model, training=False):
-    kernels = kernels_of(model)
-    return forms_of(model, kernels, [kernel.not_scalable for kernel in kernels], training)
+    graph = Graph(model)
+    kernels = kernels_in(graph)
+    return forms_of(graph, kernels, [kernel.not_scalable for kernel in kernels], training)
 
 
 def written(form):
@@ -160,8 +162,9 @@ def test_pairs_of_two_kernels_join_along_positions():
 
 def test_a_kernel_that_stays_ends_the_pairs_with_its_reason():
     model = stack((8, 8, 3), conv(4), conv(4), conv(4), image_mean, dense(3))()
-    kernels = kernels_of(model)
-    found, _ = forms_of(model, kernels, ["", "it is frozen", "", ""])
+    graph = Graph(model)
+    kernels = kernels_in(graph)
+    found, _ = forms_of(graph, kernels, ["", "it is frozen", "", ""])
     assert [written(form) for form in found] == ["", "", "outputs", "inputs"]
     assert "takes no pairs: it is frozen" in found[0].reason
     assert found[1].reason == "it is frozen"

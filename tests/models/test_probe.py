@@ -6,6 +6,7 @@ import pytest
 from architectures import normal
 
 from keras_fracinit import MomentLogger, diagnose, plan
+from keras_fracinit.models.building import build_model
 from keras_fracinit.models.probe import probe_arrays, probe_data
 
 layers, ops = keras.layers, keras.ops
@@ -88,6 +89,7 @@ def test_more_items_than_a_batch_has_are_refused():
         probe_data((A, Y, Y, Y), functional(1))
 
 
+@pytest.mark.slow  # the import of torch
 def test_pairs_of_a_data_loader_are_pairs():
     torch = pytest.importorskip("torch")
     pairs = torch.utils.data.TensorDataset(torch.tensor(A), torch.tensor(Y))
@@ -110,10 +112,10 @@ def test_all_inputs_are_used(kind):
 
 def test_the_logger_takes_several_inputs_and_says_how_where_it_cannot_tell():
     model = Two()
-    model.compile("sgd", "mse", run_eagerly=True)
     with pytest.raises(ValueError, match=r"of several inputs a list, with targets \(\[a, b\], y\)"):
-        model.fit([A, B], Y, verbose=0, callbacks=[MomentLogger((A, B), to_logs=False)])
+        build_model(model, probe_data((A, B), model).x)
     model([A, B])
+    model.compile("sgd", "mse", run_eagerly=True)
     for probe in ([A, B], (A, B), ([A, B], Y)):
         logger = MomentLogger(probe, to_logs=False)
         model.fit([A, B], Y, verbose=0, callbacks=[logger])
