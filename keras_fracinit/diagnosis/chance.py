@@ -7,7 +7,9 @@ together are 5 % per healthy network; `ALLOWED` shares them out.
 the largest of them decides. With V_k the variance after k layers (`V_k = b^2 V_(k-1) + nu^2`), the
 density of the scaled drifts that have stayed within [-c, c] so far follows from layer to layer by
 one integral; `reach_of` solves for the c that the largest exceeds with a given probability: 2.33 at
-2 % for one layer, 3.0 for twenty.
+2 % for one layer, 3.0 for twenty. In narrow layers the lower tail is longer than the normal one, as
+that of `log(chi^2)`; the first term of Cornish and Fisher's expansion, `(c^2 - 1) skewness / 6`
+standard deviations, is added below.
 
 **Angles.** Where the true cosine of the inputs of a layer is c, its outputs for N inputs are
 `sqrt(c) g + sqrt(1 - c) e_i`, with independent normal vectors in d dimensions: g is the same for
@@ -70,12 +72,12 @@ def reach_of(variances: Sequence[float], shares: Sequence[float], chance: float)
 
 
 def _merged(pairs: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
-    """Joins late steps, which hardly move the scaled drift: the nodes could not resolve them."""
+    """Joins steps that hardly move the scaled drift: the nodes could not resolve them."""
     total, variance, share = 0.0, 0.0, 1.0
-    for place, (new, left) in enumerate(pairs, start=1):
+    for new, left in pairs:
         variance, share = left * left * variance + new, left * share
         after = share * share * total + variance
-        if variance >= _GROWTH * after or place == len(pairs):
+        if variance >= _GROWTH * after:
             yield variance, share
             total, variance, share = after, 0.0, 1.0
 
@@ -104,6 +106,22 @@ def _log_excess(pairs: tuple[tuple[float, float], ...], chance: float, reach: fl
         kernel /= spread * math.sqrt(2.0 * math.pi)
         density, total = kernel @ (weights * density), after
     return math.log(max(1.0 - float(weights @ density), 1e-12) / chance)
+
+
+@functools.lru_cache(maxsize=1024)
+def third_cumulant(variance: float) -> float:
+    """Computes the third cumulant of a log-norm, from its variance.
+
+    The squared norm is taken to follow a gamma distribution, as it does for linear layers: with k
+    its shape, the logarithm of the norm has the variance `psi'(k)/4` and the cumulant `psi''(k)/8`.
+    """
+    from scipy.optimize import brentq
+    from scipy.special import polygamma  # type: ignore[import-untyped]
+
+    if variance < 1e-6:  # psi'(k) = 1/k
+        return -2.0 * variance**2
+    log_shape = brentq(lambda x: polygamma(1, math.exp(x)) / (4.0 * variance) - 1.0, -20.0, 20.0)
+    return float(polygamma(2, math.exp(log_shape))) / 8.0
 
 
 class Angles(NamedTuple):

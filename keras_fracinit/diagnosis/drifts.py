@@ -19,6 +19,7 @@ class Drifts:
         deviations: The standard deviation of the drift behind each step.
         reach: How many standard deviations the band extends beyond `lows` and `highs`.
         least: How many nats it extends at least.
+        skewness: That of the drift behind each step, at most 0; none means 0.
     """
 
     values: tuple[float, ...]
@@ -27,15 +28,13 @@ class Drifts:
     deviations: tuple[float, ...]
     reach: float
     least: float = 0.0
+    skewness: tuple[float, ...] = ()
 
     @property
     def band(self) -> list[tuple[float, float]]:
         """The lowest and the highest healthy drift behind each step."""
-        margins = self._margins
-        return [
-            (low - margin, high + margin)
-            for low, high, margin in zip(self.lows, self.highs, margins, strict=True)
-        ]
+        rows = zip(self.lows, self.highs, self._margins, strict=True)
+        return [(low - below, high + above) for low, high, (below, above) in rows]
 
     @property
     def excesses(self) -> list[float]:
@@ -43,11 +42,10 @@ class Drifts:
 
         It is negative below and positive above; beyond -1 and 1 the drift is outside the band.
         """
+        rows = zip(self.values, self.lows, self.highs, self._margins, strict=True)
         return [
-            (min(value - low, 0.0) + max(value - high, 0.0)) / max(margin, _LEAST)
-            for value, low, high, margin in zip(
-                self.values, self.lows, self.highs, self._margins, strict=True
-            )
+            min(value - low, 0.0) / max(below, _LEAST) + max(value - high, 0.0) / max(above, _LEAST)
+            for value, low, high, (below, above) in rows
         ]
 
     @property
@@ -66,5 +64,11 @@ class Drifts:
         return largest if math.isfinite(largest) else 0.0
 
     @property
-    def _margins(self) -> list[float]:
-        return [max(self.reach * deviation, self.least) for deviation in self.deviations]
+    def _margins(self) -> list[tuple[float, float]]:
+        """How far the band extends below `lows` and above `highs`."""
+        longer = (1.0 - self.reach**2) / 6.0
+        skewness = self.skewness or (0.0,) * len(self.deviations)
+        return [
+            (max((self.reach + longer * skew) * d, self.least), max(self.reach * d, self.least))
+            for d, skew in zip(self.deviations, skewness, strict=True)
+        ]

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-import numpy as np
 
+from keras_fracinit.diagnosis.chance import ALLOWED
 from keras_fracinit.diagnosis.cure import Cure
+from keras_fracinit.diagnosis.gradients import drifts_of_gradients
 from keras_fracinit.diagnosis.mirrored import halves_by_layer, mirrored_of
-from keras_fracinit.diagnosis.random_walk import Walk, kernels_in, laws_by_layer, walks_of
-from keras_fracinit.diagnosis.report import Diagnosis, LayerDiagnosis
-from keras_fracinit.diagnosis.verdicts import sigmas_for, verdicts_of
-from keras_fracinit.estimators import summarize
+from keras_fracinit.diagnosis.random_walk import Walk, laws_by_layer, walks_of
+from keras_fracinit.diagnosis.report import Diagnosis
+from keras_fracinit.diagnosis.rows import expectations, rows_of
+from keras_fracinit.diagnosis.stations import Tracing
+from keras_fracinit.diagnosis.verdicts import Evidence, verdicts_of
 from keras_fracinit.graph.kernels import check_model
-from keras_fracinit.models.forward_pass import Output, observe, path_to_last
+from keras_fracinit.models.backward_pass import NotMeasuredError, send_back
+from keras_fracinit.models.forward_pass import Output, observe, ways_to_ends
 from keras_fracinit.models.probe import probe_arrays, probe_data
 from keras_fracinit.models.weight_statistics import values_of
-from keras_fracinit.propagation.orders import effective_order_or_nan
 from keras_fracinit.utils.validation import check_order, check_several, check_type
 
 
@@ -29,6 +30,7 @@ def diagnose(
     *,
     orders: Sequence[float] = (0.5, 1.0, 2.0),
     training: bool = False,
+    gradients: bool = True,
 ) -> Diagnosis:
     """Reports what a network does to a signal, and whether theory considers that healthy.
 
@@ -45,11 +47,14 @@ def diagnose(
     and in models with several such walks, one of which leaves its band more easily. The effect of
     pooling is left out.
 
-    Smooth activations (tanh, gelu, ...) are judged against their operating point: pre-activations
-    of unit root mean square. The band surrounds the size of the signal at that point. The slope of
-    the length map (the q map of mean-field theory) carries earlier deviations on, but never
-    enlarges them: a network that runs away from a point that repels does what theory expects, and
-    still leaves its band. No size is predicted behind a smooth activation.
+    Smooth activations (tanh, gelu, ...) are judged against the length map (the q map of mean-field
+    theory), which carries the centre of the band on: a tanh network grows from small inputs to its
+    operating point, pre-activations of unit root mean square, and is healthy. Distances from that
+    point are never enlarged: a network that runs away from a point that repels does what theory
+    expects, and still leaves its band. No size is predicted behind a smooth activation.
+
+    A walk ends where theory does not follow: at a normalization, at an activation without a law,
+    where several signals come together, and at operations that are not known to pass a signal on.
 
     A mirrored model (`reinitialize(model, mirrored=True)`) is known by the values of its kernels.
     It is judged by the differences of its pairs of units, in which it is linear: their size has the
@@ -96,83 +101,47 @@ def diagnose(
     """
     several = tuple(check_order(order, "orders") for order in check_several("orders", orders))
     check_type("training", training, bool)
+    check_type("gradients", gradients, bool)
     kernels = check_model(model)
     data = probe_data(probe_arrays(x, name="x"), model).x
     values = [values_of(kernel.site.variable) for kernel in kernels]
     mirrored = mirrored_of(model, kernels, training)
     known = laws_by_layer(kernels, values, mirrored, training)
-    outputs = observe(model, data, training, halves_by_layer(kernels, mirrored))
-    path = path_to_last(outputs)
-    walks = walks_of(path, known)
-    expected = _expectations(walks)
-    layers = tuple(_layer(o, known, several, expected.get(id(o))) for o in outputs)
-    against, remarks = verdicts_of(outputs, path, walks, known, Cure(model, kernels, known))
-    return Diagnosis(layers, (*against, *remarks), not against)
-
-
-class _Expected(NamedTuple):
-    walk: int = 0
-    predicted: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-
-
-def _expectations(walks: Sequence[Walk]) -> dict[int, _Expected]:
-    """Computes prediction and band at the start and behind each step, shifted by earlier pooling.
-
-    They are those of the outputs, for which the sizes of differences of pairs are shifted too. The
-    keys are ids of outputs, because a layer may be called more than once.
-    """
-    sigmas, found = sigmas_for(walks), {}
-    for place, walk in enumerate(walks, start=1):
-        mean = walk.sizes[0]
-        found[id(walk.start)] = _Expected(place, *[_exp(walk.start.signal.log_size)] * 3)
-        rows = zip(walk.steps, walk.sizes[1:], walk.centres, walk.band(sigmas), strict=True)
-        for step, size, centre, (low, high) in rows:
-            mean += step.mean
-            shift = step.last.signal.log_size - size
-            ends = (mean, centre + low, centre + high)
-            found[id(step.last)] = _Expected(place, *(_exp(end + shift) for end in ends))
-    return found
-
-
-def _layer(
-    output: Output, known: Any, orders: tuple[float, ...], expected: _Expected | None
-) -> LayerDiagnosis:
-    signal = output.signal
-    with np.errstate(all="ignore"):
-        found = {key: float(value) for key, (value, _) in summarize(signal.norms, orders).items()}
-    scales = {s: found["s_scale", s] for s in orders}
-    mean, variance = found["log_norm_mean", None], found["log_norm_variance", None]
-    facts: dict[str, Any] = {}
-    if kernels := kernels_in(output.layer, known):
-        item = kernels[-1]  # in a separable convolution the pointwise kernel
-        site = item.kernel.site
-        facts = {
-            "kind": site.spec.kind,
-            "tail_index": item.values.tail_index,
-            "alpha": getattr(site.initializer, "alpha", None) or 2.0,
-        }
-        if item.law is not None:
-            order, censored = effective_order_or_nan(item.scale, item.width, item.gain)
-            facts |= {"law": str(item.activation), "effective_order": order}
-            facts["order_censored"] = censored
-    return LayerDiagnosis(
-        path=output.path,
-        depth=output.depth,
-        s_scales=scales,
-        log_norm_mean=mean,
-        log_norm_std=math.sqrt(variance) if variance >= 0.0 else math.nan,
-        size=_exp(signal.log_size),
-        dead_units=signal.dead_units,
-        dead_inputs=signal.dead_inputs,
-        cosine=signal.cosine,
-        nonfinite=signal.nonfinite,
-        **facts,
-        **(expected or _Expected())._asdict(),
+    outputs, failure = observe(model, data, training, halves_by_layer(kernels, mirrored)), ""
+    if gradients:
+        outputs, failure = _with_gradients(model, data, training, outputs)
+    tracing = Tracing(model, outputs)
+    outputs, ways = tracing.outputs, ways_to_ends(tracing.outputs)
+    walks = _distinct([w for way in ways for w in walks_of(tracing.stations(way), known)])
+    sizes = [walk.drifts(ALLOWED["sizes"] / len(walks)) for walk in walks]
+    back = [
+        drifts_of_gradients(walk, outputs, known, ALLOWED["gradients"] / len(walks))
+        for walk in walks
+        if gradients and not failure
+    ]
+    layers = rows_of(outputs, known, several, expectations(walks, sizes, back))
+    cure = Cure(model, kernels, known)
+    against, remarks = verdicts_of(
+        Evidence(outputs, ways, walks, sizes, back, known, cure, training)
     )
+    return Diagnosis(layers, (*against, *remarks, *filter(None, [failure])), not against)
 
 
-def _exp(x: float) -> float:
-    """Computes exp(x), with infinity where a float overflows."""
-    return math.exp(x) if x < 709.0 else math.inf if x > 0.0 else math.nan
+def _distinct(walks: Sequence[Walk]) -> list[Walk]:
+    """Drops the walks that several ways have in common."""
+    found = {(id(walk.start), *(id(step.last) for step in walk.steps)): walk for walk in walks}
+    return list(found.values())
+
+
+def _with_gradients(
+    model: Any, x: Any, training: bool, outputs: Sequence[Output]
+) -> tuple[list[Output], str]:
+    """Adds the sizes of a gradient to the outputs; or says why there is none."""
+    try:
+        found = send_back(model, x, training)
+    except NotMeasuredError as error:
+        return list(outputs), f"gradients not measured: {error}"
+    found = found if outputs[0].layer is None else found[1:]
+    if len(found) != len(outputs):
+        return list(outputs), "gradients not measured: two calls of the model differ"
+    return [o._replace(gradient=g) for o, g in zip(outputs, found, strict=True)], ""

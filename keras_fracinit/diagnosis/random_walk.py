@@ -6,20 +6,29 @@ walk, which is almost the same for all inputs. After k layers that keep the mome
 between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more:
 mu_2 is the mean at order 2, and the mean at order 0 is 0. This is the band of one draw.
 
-A smooth activation does not multiply the size by a factor. The walk is then one around the
-operating point, where the pre-activations have unit root mean square and the output has
-`sqrt(E q)`. Each layer keeps the share b of a deviation in the logarithm, with b the slope of the
-length map (see `laws.smooth`), and adds its own fluctuation, so that `V_k = b^2 V_(k-1) + nu^2`.
-For b > 1 the point repels. With such a b the band would soon hold everything, runaway networks
-included; so b is capped at 1, which gives the band of a homogeneous layer, and a healthy network
-stays within that.
+A smooth activation does not multiply the size by a factor: the length map (see `laws.smooth`) says
+how large the output is for pre-activations of any size. It carries the centre of the band from
+layer to layer. A tanh network of small inputs grows to its operating point, pre-activations of unit
+root mean square, and is expected to. A map that leads away from that point (GELU, for one) would
+take the band with it, to zero or infinity; so the distance of a size from the operating point is
+never enlarged, and a network that runs away leaves its band. Around the centre, each layer
+keeps the share b of an earlier deviation in the logarithm and adds its own fluctuation, that at
+this size: `V_k = b^2 V_(k-1) + nu^2`. For b the slope of the map is taken there, or the steepest
+chord from there to three standard deviations, at most 1. Where the sizes of positions differ, a
+convolution mixes them: the map is taken of the sizes of positions and of those of whole samples,
+and the band holds both.
 
-A walk extends from the input, or from a layer that theory does not follow (a normalization, an
-activation without a law), to the next such layer. Two effects widen the band. With several
-positions the size is that of a sample as a whole, and by Jensen the mean of a step lies between the
-mean for one position and its negative. Zeros that pad a convolution replace inputs, at most in the
-share that they have of all inputs if the signal is spread evenly. How much pooling changes the size
-depends on the signal, so the steps of pooling are left out.
+A walk extends from the input, or from a place that theory does not follow, to the next such place:
+a normalization, an activation without a law, a sum, signals side by side, and any operation that
+is not known to pass a signal on, such as a product (see `stations`). Where a walk ends before the
+activation that the scale of its last kernel is for, that kernel counts as a linear layer of this
+scale.
+
+Two effects widen the band. With several positions the size is that of a sample as a whole, and by
+Jensen the mean of a step lies between the mean for one position and its negative. Zeros that pad a
+convolution replace inputs, at most in the share that they have of all inputs if the signal is
+spread evenly. How much pooling, padding or noise change the size depends on the signal, so these
+steps are taken as they are measured.
 
 In a mirrored model (see `mirrored`) the network is linear in the differences of pairs of units: the
 walk is that of their size, with the laws of pairs.
@@ -33,21 +42,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
+from keras_fracinit.diagnosis.drifts import Drifts
+from keras_fracinit.diagnosis.lengths import behind_smooth, log_norm_at, log_norms, middle
 from keras_fracinit.diagnosis.mirrored import PLAIN_KERNEL, Mirrored
-from keras_fracinit.graph.call_graph import MIXED, is_container
+from keras_fracinit.diagnosis.stations import HIDING, Station
 from keras_fracinit.graph.downstream import Downstream
 from keras_fracinit.graph.kernel_table import KernelSite
 from keras_fracinit.graph.kernels import Kernel
-from keras_fracinit.graph.operations import ATTENTION, Effect, effect_of, row_of
+from keras_fracinit.graph.operations import action_of
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Linear
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.forward_pass import Output
-from keras_fracinit.models.recorder import LOOPS
 from keras_fracinit.models.weight_statistics import Values
 from keras_fracinit.propagation import moments
-
-_POOLS = (Effect.AVERAGES, Effect.PICKS)
 
 
 class KernelLaws(NamedTuple):
@@ -80,9 +89,25 @@ class KernelLaws(NamedTuple):
         return inputs * self.values.rms**2
 
     @property
+    def weights(self) -> int:
+        """The number of weights that are independent of each other."""
+        pairs = (self.mirrored.sums_over_pairs, self.mirrored.has_paired_outputs)
+        return max(math.prod(self.kernel.site.shape) >> sum(pairs), 1)
+
+    @property
+    def acts(self) -> bool:
+        """Whether the activation is inside the layer; differences of pairs need none."""
+        own = action_of(getattr(self.kernel.site.layer, "activation", None))
+        return self.mirrored.form.pairs is not None or own.law != Linear()
+
+    @property
     def at_2(self) -> moments.LogNorm:
         """The log-norm that the layer adds at the scale of s = 2."""
-        found = moments.log_norm(self.law, 2.0, self.width)
+        return self.log_norm(self.law)
+
+    def log_norm(self, law: Law | None) -> moments.LogNorm:
+        """The same for another law of the output."""
+        found = moments.log_norm(law, 2.0, self.width)
         if not (longer := self.mirrored.longer_side):
             return found
         # An orthogonal block: a Gaussian one without the spread of the norm of its columns.
@@ -97,13 +122,13 @@ class LayerStep(NamedTuple):
         first: The output of the layer.
         last: The last output before the next step, behind the activation.
         mean: The expected step for the weights as they are, in nats; nan if they are zero or not
-            finite, or the activation is smooth.
+            finite, or the activation is smooth. What is taken as measured is in it.
         variance: The variance of the step, in nats squared.
         low: The mean at s = 2, less the possible loss at padded edges, in nats.
         high: The mean at s = 0, in nats.
         share: The share of an earlier deviation that is left: 1 except for smooth activations.
-        point: The sizes of input and output at the operating point of a smooth activation, in nats;
-            None for others.
+        centre: The size behind the step around which the band lies, in nats.
+        laws: The laws of the outputs of its kernels, as far as the walk goes.
     """
 
     first: Output
@@ -112,8 +137,9 @@ class LayerStep(NamedTuple):
     variance: float
     low: float
     high: float
-    share: float = 1.0
-    point: tuple[float, float] | None = None
+    share: float
+    centre: float
+    laws: tuple[Law | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,8 +149,7 @@ class Walk:
     Attributes:
         start: The output that is the input of the first step.
         steps: The steps, at least one.
-        sizes: The measured size at the start and behind each step, in nats, without the steps of
-            pooling.
+        sizes: The measured size at the start and behind each step, in nats.
     """
 
     start: Output
@@ -134,33 +159,28 @@ class Walk:
     @property
     def centres(self) -> list[float]:
         """The size around which the band lies behind each step: that of the start, as kept."""
-        centre, found = self.sizes[0], []
-        for step in self.steps:
-            if step.point is not None:
-                centre = step.point[1] + step.share * (centre - step.point[0])
-            found.append(centre)
-        return found
+        return [step.centre for step in self.steps]
 
     @property
     def drift(self) -> float:
         """The deviation of the last size from the centre of the band, in nats."""
         return self.sizes[-1] - self.centres[-1]
 
-    def band(self, sigmas: float) -> list[tuple[float, float]]:
-        """Computes lowest and highest drift behind each step, at `sigmas` standard deviations."""
-        low = high = variance = 0.0
-        band = []
+    def drifts(self, chance: float) -> Drifts:
+        """The drift behind each step, with the band that a healthy walk leaves with that chance."""
+        low = high = variance = third = 0.0
+        rows = []
         for step in self.steps:
             low, high = step.share * low + step.low, step.share * high + step.high
             variance = step.share**2 * variance + step.variance
-            reach = sigmas * math.sqrt(variance)
-            band.append((low - reach, high + reach))
-        return band
-
-    def excess(self, sigmas: float) -> float:
-        """Computes how far the drift is outside the band, in nats; negative below, 0 inside."""
-        low, high = self.band(sigmas)[-1]
-        return min(self.drift - low, 0.0) + max(self.drift - high, 0.0)
+            third = step.share**3 * third + third_cumulant(step.variance)
+            skewness = third / variance**1.5 if variance else 0.0
+            rows.append((low, high, math.sqrt(variance), skewness))
+        lows, highs, deviations, skew = zip(*rows, strict=True)
+        values = (size - centre for size, centre in zip(self.sizes[1:], self.centres, strict=True))
+        shares = [step.share for step in self.steps]
+        reach = reach_of([step.variance for step in self.steps], shares, chance)
+        return Drifts(tuple(values), lows, highs, deviations, reach, skewness=skew)
 
 
 def laws_by_layer(
@@ -185,73 +205,93 @@ def laws_by_layer(
 
 
 def kernels_in(layer: Any, known: dict[int, list[KernelLaws]]) -> list[KernelLaws]:
-    """Finds the kernels of a layer and of the layers that it calls in a loop; none for None."""
-    inner = layer._flatten_layers() if isinstance(layer, LOOPS) else [layer]
+    """Finds the kernels of a layer and of the layers that it hides; none for None."""
+    inner = layer._flatten_layers() if isinstance(layer, HIDING) else [layer]
     return [item for part in inner for item in known.get(id(part), ())]
 
 
-def walks_of(path: Sequence[Output], known: dict[int, list[KernelLaws]]) -> list[Walk]:
-    """Splits a path through the model into walks, in order."""
+def walks_of(stations: Sequence[Station], known: dict[int, list[KernelLaws]]) -> list[Walk]:
+    """Splits a way through the model into walks, in order."""
     walks: list[Walk] = []
-    firsts: list[int] = []  # the places on the path where steps begin
-    for place, output in enumerate([*path, None]):
-        kernels = kernels_in(output.layer, known) if output else []
-        if output is None or _is_end(output.layer, kernels) or _loses_pairs(path, place, kernels):
+    firsts: list[int] = []  # the places on the way where steps begin
+    for place in range(len(stations) + 1):
+        at_end = place == len(stations)
+        kernels = [] if at_end else kernels_in(stations[place].output.layer, known)
+        lost = any(item.law is None for item in kernels)
+        if at_end or lost or stations[place].ends or _loses_pairs(stations, place, kernels):
             if firsts:
-                walks.append(_walk(path, known, firsts, place))
+                walks.append(_walk(stations, known, firsts, place))
             firsts = []
         elif kernels and place > 0:
             firsts.append(place)
     return walks
 
 
-def _loses_pairs(path: Sequence[Output], place: int, kernels: list[KernelLaws]) -> bool:
+def _loses_pairs(stations: Sequence[Station], place: int, kernels: list[KernelLaws]) -> bool:
     """Whether pairs come to this place, or should, and it is not known where they lie."""
-    before = place > 0 and path[place - 1].difference is not None
+    before = place > 0 and stations[place - 1].output.difference is not None
     if kernels:
         return kernels[0].mirrored.takes_pairs and not before
-    return before and path[place].difference is None
+    return before and stations[place].output.difference is None
 
 
-def _is_end(layer: Any, kernels: list[KernelLaws]) -> bool:
-    """Whether theory does not follow through this layer."""
-    if any(item.law is None for item in kernels) or getattr(layer, "name", "") == MIXED:
-        return True  # the output of attention is not recorded, only that of the kernel behind it
-    if layer is None or is_container(layer):
-        return False  # the input; or the layers in it are asked one by one
-    ends = effect_of(layer) in (Effect.NORMALIZES, Effect.ENDS)
-    return ends or row_of(layer) is ATTENTION
+def _walk(stations: Sequence[Station], known: Any, firsts: list[int], end: int) -> Walk:
+    start, ends = stations[firsts[0] - 1], [*firsts[1:], end]
+    sizes, steps, centre, variance = [start.size], [], start.size, 0.0
+    for first, behind in zip(firsts, ends, strict=True):
+        kernels = kernels_in(stations[first].output.layer, known)
+        step = _step(kernels, stations[first - 1 : behind], centre, variance)
+        centre, variance = step.centre, step.share**2 * variance + step.variance
+        steps.append(step)
+        sizes.append(stations[behind - 1].size)
+    return Walk(start.output, tuple(steps), tuple(sizes))
 
 
-def _walk(path: Sequence[Output], known: Any, firsts: list[int], end: int) -> Walk:
-    start, lasts = firsts[0] - 1, [*(first - 1 for first in firsts[1:]), end - 1]
-    sizes, pooled = [path[start].kept.log_size], 0.0
-    steps = []
-    for first, last in zip(firsts, lasts, strict=True):
-        steps.append(_step(kernels_in(path[first].layer, known), path[first], path[last]))
-        pooled *= steps[-1].share
-        for before, output in itertools.pairwise(path[first - 1 : last + 1]):
-            if effect_of(output.layer) in _POOLS:
-                pooled += output.kept.log_size - before.kept.log_size
-        sizes.append(path[last].kept.log_size - pooled)
-    return Walk(path[start], tuple(steps), tuple(sizes))
+def _step(
+    kernels: list[KernelLaws], stations: Sequence[Station], centre: float, earlier: float
+) -> LayerStep:
+    """Follows a signal through a kernel and what is behind it, up to the next step.
 
-
-def _step(kernels: list[KernelLaws], first: Output, last: Output) -> LayerStep:
-    mean = variance = low = high = 0.0
-    share, point = 1.0, None
+    The signal is expected to have the size `centre`, with the variance `earlier`.
+    """
+    first = stations[1].output
+    acting = next((i for i, s in enumerate(stations) if i > 1 and s.acts), 0)
+    changes = [
+        here.size - before.size if here.moves else 0.0
+        for before, here in itertools.pairwise(stations[1:])
+    ]
+    # What moves before an activation of its own layer counts before it.
+    early = math.fsum(changes[: acting - 2]) if acting else 0.0
+    late = math.fsum(changes) - early
+    norms = log_norms(stations[0], centre)
+    positions = len(first.signal.shape) > 2
+    laws: tuple[Law | None, ...] = ()
+    mean, variance, low, high, share = early + late, 0.0, 0.0, 0.0, 1.0
     for item in kernels:
-        site, law, he = item.kernel.site, item.law, item.at_2
-        left = 1.0
+        law = item.law if item.acts or acting else Linear()
+        laws += (law,)
+        he = intended = item.at_2
+        before, left, spread = centre - _level(item.scale), 1.0, (0.0, 0.0)
         if (smooth := point_mass_of(law)) is not None:
-            left, point = min(abs(smooth.length_slope), 1.0), (_level(item.scale), _level(law))
+            before += early
+            stddev = math.sqrt(share**2 * earlier + variance)
+            behind = behind_smooth(smooth, norms + (before - centre), before, stddev)
+            centre, left = behind.centre + _level(law) - _level(smooth), behind.share
+            spread, he = behind.spread, log_norm_at(he, smooth, before)
+            early = 0.0
+        else:
+            he = item.log_norm(law)
+            centre = before + _level(law)
         variance = left**2 * variance + he.variance
-        low = left * (low + _edges(site, first.signal.shape)) + he.mean - item.mirrored.rounding
-        high = left * high - (he.mean if len(first.signal.shape) > 2 else 0.0)
-        high += item.mirrored.rounding
-        mean += math.nan if smooth else _mean(item)
+        low = left * (low + edges(item.kernel.site, first.signal.shape)) + he.mean + spread[0]
+        low -= item.mirrored.rounding
+        high = left * high + max(he.mean - intended.mean, 0.0) + spread[1]
+        high += item.mirrored.rounding - (he.mean if positions else 0.0)
+        mean += _mean(item, law)
         share *= left
-    return LayerStep(first, last, mean, variance, low, high, share, point)
+        norms = norms + (centre - middle(norms))
+    last = next(s.output for s in reversed(stations) if s.output.layer is not None)
+    return LayerStep(first, last, mean, variance, low, high, share, centre + early + late, laws)
 
 
 def _level(law: Any) -> float:
@@ -259,15 +299,15 @@ def _level(law: Any) -> float:
     return 0.5 * math.log(law.mean)
 
 
-def _mean(item: KernelLaws) -> float:
+def _mean(item: KernelLaws, law: Law | None) -> float:
     """Computes the expected step for the weights as they are, in nats."""
     gain = item.gain
-    if item.law is None or not (math.isfinite(gain) and gain > 0.0):
+    if law is None or point_mass_of(law) or not (math.isfinite(gain) and gain > 0.0):
         return math.nan
-    return item.at_2.mean + 0.5 * math.log(gain * item.law.mean)
+    return item.log_norm(law).mean + 0.5 * math.log(gain * law.mean)
 
 
-def _edges(site: KernelSite, shape: tuple[int, ...]) -> float:
+def edges(site: KernelSite, shape: tuple[int, ...]) -> float:
     """Computes the logarithm of the square root of the share of inputs that are not padding."""
     layer = site.layer
     if site.spec.kind not in ("convolution", "depthwise") or layer.padding != "same":

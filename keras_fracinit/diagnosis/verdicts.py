@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import NormalDist
+from dataclasses import dataclass
 from typing import Any
 
+from keras_fracinit.diagnosis.chance import ALLOWED, PARALLEL, Angles, angles_at
 from keras_fracinit.diagnosis.cure import Cure
+from keras_fracinit.diagnosis.drifts import Drifts
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
+from keras_fracinit.diagnosis.weights import agree, drifts_of_weights
 from keras_fracinit.graph.downstream import NORMALIZED
-from keras_fracinit.graph.operations import Effect, effect_of
+from keras_fracinit.graph.operations import Effect, effect_of, resets_scale
 from keras_fracinit.models.forward_pass import Output
 
-COLLAPSED = 0.99  # the mean cosine from which on inputs count as parallel
+COLLAPSED = PARALLEL  # its name up to 0.2
 
 
 _NO_CURE = "which no scale cures"
@@ -22,39 +25,57 @@ _NO_CURE = "which no scale cures"
 _DYING = 0.05  # the share of zero inputs above which a network counts as dying
 
 
-_OUTSIDE = NormalDist().cdf(-2.0)  # the probability that one walk ends above its band
+_WIDE = 0.9  # a cosine below which wide outputs show that inputs are apart
 
 
 _Kernels = Mapping[int, Sequence[KernelLaws]]
 
 
-def sigmas_for(walks: Sequence[Walk]) -> float:
-    """Computes the half-width of the band in standard deviations.
+@dataclass(frozen=True)
+class Evidence:
+    """All that verdicts depend on.
 
-    It is 2 for one walk. For several it is larger, so that any of them leaves its band as rarely.
+    Attributes:
+        outputs: The outputs of all layers, in the order of the calls.
+        ways: For each output of the model, the outputs that lead to it.
+        walks: The stretches of all ways for which theory holds.
+        sizes: The drift of the size of the signal over each walk.
+        gradients: The drift of a gradient over each walk, from its end; empty if none was sent.
+        known: The kernels of each layer, by its id.
+        cure: What would keep inputs apart.
+        training: Whether the layers acted as in training.
     """
-    return NormalDist().inv_cdf(1.0 - _OUTSIDE / max(len(walks), 1))
+
+    outputs: Sequence[Output]
+    ways: Sequence[Sequence[Output]]
+    walks: Sequence[Walk]
+    sizes: Sequence[Drifts]
+    gradients: Sequence[Drifts]
+    known: Any
+    cure: Cure
+    training: bool = False
 
 
-def verdicts_of(
-    outputs: Sequence[Output],
-    path: Sequence[Output],
-    walks: Sequence[Walk],
-    known: Any,
-    cure: Cure,
-) -> tuple[list[str], list[str]]:
+def verdicts_of(evidence: Evidence) -> tuple[list[str], list[str]]:
     """Collects the verdicts against the network, the gravest first, and other remarks."""
-    signals = _signals(path, known)
+    outputs, known = evidence.outputs, evidence.known
+    ways = [_signals(way, known) for way in evidence.ways]
     against = [
         *_not_finite(outputs, known),
-        *_dead(signals),
-        *_strays(walks),
-        *_parallel(signals, cure),
+        *(verdict for way in ways for verdict in _dead(way, known)),
+        *_strays(evidence),
+        *_weights(evidence),
+        *_gradients(evidence),
+        *(verdict for way in ways for verdict in _parallel(way, evidence.cure)),
     ]
-    remarks = [*_averaged(signals), *_resets(outputs), *_unjudged(outputs, known)]
+    remarks = [
+        *(remark for way in ways for remark in _averaged(way)),
+        *_resets(outputs, evidence.training),
+        *_unjudged(outputs, known),
+    ]
     if not against:
-        remarks.insert(0, f"healthy: {_best(walks)}")
-    return against, remarks
+        remarks.insert(0, f"healthy: {_best(evidence)}")
+    return list(dict.fromkeys(against)), list(dict.fromkeys(remarks))
 
 
 def _signals(path: Sequence[Output], known: Any) -> Sequence[Output]:
@@ -77,7 +98,7 @@ def _not_finite(outputs: Sequence[Output], known: _Kernels) -> Iterator[str]:
         yield f"not finite: nan or infinite outputs from {_at(broken)} on"
 
 
-def _dead(signals: Sequence[Output]) -> Iterator[str]:
+def _dead(signals: Sequence[Output], known: Any) -> Iterator[str]:
     # A zero branch of a sum, as some networks start with, is not the end of the signal.
     last = max((i for i, output in enumerate(signals) if _tells_apart(output)), default=-1)
     behind = signals[last + 1 :]
@@ -86,44 +107,104 @@ def _dead(signals: Sequence[Output]) -> Iterator[str]:
         yield f"dead: every output is zero from {_at(dead)} on"
     elif signals:
         share = signals[-1].signal.dead_inputs
-        if share > max(_DYING, signals[0].signal.dead_inputs):
+        if share > max(_DYING, _usual_zeros(signals, known), signals[0].signal.dead_inputs):
             yield f"dying: {_at(signals[-1])} is zero for {share:.0%} of the inputs"
+
+
+def _usual_zeros(signals: Sequence[Output], known: Any) -> float:
+    """The share of zero inputs that healthy layers of these widths exceed as often as allowed."""
+    items = [item for output in signals for item in kernels_in(output.layer, known)]
+    laws = [(item.activation, item.kernel.site.width) for item in items]
+    zero = sum((1.0 - law.alive) ** width for law, width in laws if law is not None)
+    return zero / ALLOWED["zeros"]
 
 
 def _tells_apart(output: Output) -> bool:
     """Whether an output depends on the input; behind zeros all that is left is the biases."""
-    return output.signal.dead_inputs < 1.0 and output.signal.cosine < 1.0 - 1e-6
+    signal = output.signal
+    scalars = output.signal.shape[-1] == 1  # whose cosine says nothing
+    return signal.dead_inputs < 1.0 and (scalars or signal.cosine < 1.0 - 1e-6)
 
 
-def _strays(walks: Sequence[Walk]) -> Iterator[str]:
+def _strays(evidence: Evidence) -> Iterator[str]:
     """Reports the walk that is farthest outside its band."""
-    sigmas = sigmas_for(walks)
-    found = [(walk.excess(sigmas), walk) for walk in walks]
-    found = [(excess, walk) for excess, walk in found if math.isfinite(excess) and excess]
+    found = [
+        (drifts.excess, walk, drifts)
+        for walk, drifts in zip(evidence.walks, evidence.sizes, strict=True)
+        if abs(drifts.excess) > 1.0
+    ]
     if found:
-        excess, walk = max(found, key=lambda pair: abs(pair[0]))
+        excess, walk, drifts = max(found, key=lambda item: abs(item[0]))
         others = f"; {len(found) - 1} other walk(s) stray too" if len(found) > 1 else ""
         word = "vanishes" if excess < 0.0 else "explodes"
-        yield f"{word}: {_pace(walk, sigmas, 'outside')}{others}"
+        yield f"{word}: {_pace(walk, drifts, drifts.strongest, 'outside')}{others}"
 
 
-def _best(walks: Sequence[Walk]) -> str:
+def _weights(evidence: Evidence) -> Iterator[str]:
+    """Reports weights of a wrong scale where the signal itself is inside its band."""
+    found = []
+    for walk, sizes in zip(evidence.walks, evidence.sizes, strict=True):
+        weights = drifts_of_weights(walk, evidence.known)
+        if abs(weights.excess) > 1.0 >= abs(sizes.excess) and agree(walk, sizes, weights):
+            found.append((abs(weights.excess), walk, weights))
+    if found:
+        _, walk, weights = max(found, key=lambda item: item[0])
+        place = weights.strongest
+        word = "small" if weights.excess < 0.0 else "large"
+        pace = math.exp(weights.values[place] / (place + 1))
+        yield (
+            f"weights too {word}: x{pace:.2f} per layer {_over(place)}, against the scale of "
+            f"order 2, though the signal is inside its band; {_layers(walk, place)}"
+        )
+
+
+def _gradients(evidence: Evidence) -> Iterator[str]:
+    """Reports the walk on which the gradient changes most, from its end to its start."""
+    found = [
+        (drifts.excess, walk, drifts)
+        for walk, drifts in zip(evidence.walks, evidence.gradients, strict=False)
+        if abs(drifts.excess) > 1.0
+    ]
+    if found:
+        excess, walk, drifts = max(found, key=lambda item: abs(item[0]))
+        place = drifts.strongest
+        pace = math.exp(drifts.values[place] / (place + 1))
+        last, first = walk.steps[-1].first.path, walk.steps[-1 - place].first.path
+        word = "vanish" if excess < 0.0 else "explode"
+        layers = f"{last} back to {first}" if place else last
+        yield (
+            f"gradients {word}: x{pace:.2f} per layer (squared x{pace**2:.2f}) {_over(place)}, "
+            f"{layers}"
+        )
+
+
+def _best(evidence: Evidence) -> str:
     """Describes the walk with the largest drift per layer, when all are inside their bands."""
-    if not walks:
+    if not evidence.walks:
+        if _norms(evidence.outputs, evidence.training)[1]:
+            return "no kernel is judged, for normalizations set the scale in training"
         return "nothing is left to the scale of the weights"
-    walk = max(walks, key=lambda walk: abs(walk.drift) / len(walk.steps))
-    return _pace(walk, sigmas_for(walks), "inside")
+    pairs = zip(evidence.walks, evidence.sizes, strict=True)
+    walk, drifts = max(pairs, key=lambda pair: abs(pair[0].drift) / len(pair[0].steps))
+    return _pace(walk, drifts, len(walk.steps) - 1, "inside")
 
 
-def _pace(walk: Walk, sigmas: float, where: str) -> str:
-    count = len(walk.steps)
-    pace, low, high = (math.exp(x / count) for x in (walk.drift, *walk.band(sigmas)[-1]))
-    first, last = walk.steps[0].first.path, walk.steps[-1].first.path
-    layers = f"over {count} layers" if count > 1 else "in one layer"
+def _pace(walk: Walk, drifts: Drifts, place: int, where: str) -> str:
+    ends = (drifts.values[place], *drifts.band[place])
+    pace, low, high = (math.exp(end / (place + 1)) for end in ends)
     return (
-        f"x{pace:.2f} per layer {layers}, {where} the band of one draw "
-        f"(x{low:.2f} to x{high:.2f}); {f'{first} to {last}' if count > 1 else first}"
+        f"x{pace:.2f} per layer {_over(place)}, {where} the band of one draw "
+        f"(x{low:.2f} to x{high:.2f}); {_layers(walk, place)}"
     )
+
+
+def _over(place: int) -> str:
+    return f"over {place + 1} layers" if place else "in one layer"
+
+
+def _layers(walk: Walk, place: int) -> str:
+    first, last = walk.steps[0].first.path, walk.steps[place].first.path
+    return f"{first} to {last}" if place else first
 
 
 def _parallel(signals: Sequence[Output], cure: Cure) -> Iterator[str]:
@@ -131,9 +212,10 @@ def _parallel(signals: Sequence[Output], cure: Cure) -> Iterator[str]:
     if start == len(signals) or effect_of(signals[start].layer) is Effect.AVERAGES:
         return
     if signals[start].depth == 0:
-        yield f"inputs are parallel: cosine {signals[start].kept.cosine:.3g} before any kernel"
+        cosine = signals[start].kept.cosine
+        yield f"inputs are parallel: cosine {cosine:.3g} before any kernel"
     else:
-        cosine = signals[-1].kept.cosine
+        cosine = next(o.kept.cosine for o in reversed(signals) if _speaks_against(o))
         yield f"inputs collapse: cosine {cosine:.3g} from {_at(signals[start])} on, {_NO_CURE}"
         yield cure.text(signals)
 
@@ -146,21 +228,61 @@ def _averaged(signals: Sequence[Output]) -> Iterator[str]:
 
 
 def _start_of_collapse(signals: Sequence[Output]) -> int:
-    """Finds the first place from which on all are parallel; the length if the last is not."""
-    start = len(signals)
-    while start and signals[start - 1].kept.cosine >= COLLAPSED:
-        start -= 1
-    return start
+    """Finds the first place from which on all are parallel; the length if the last is not.
+
+    Outputs too narrow to tell are passed over; at least one must tell.
+    """
+    start, told, place = len(signals), False, len(signals)
+    while place and not _speaks_for(signals[place - 1]):
+        place -= 1
+        told = told or _speaks_against(signals[place])
+        if signals[place].kept.cosine >= PARALLEL:
+            start = place
+        elif told and _angles(signals[place]).apart > _WIDE:
+            break
+    return start if told else len(signals)
+
+
+def _speaks_against(output: Output) -> bool:
+    return output.kept.cosine >= _angles(output).parallel
+
+
+def _speaks_for(output: Output) -> bool:
+    """Whether the cosine shows that inputs are apart; nan, of a single input, does so too."""
+    return not output.kept.cosine >= _angles(output).apart
+
+
+def _angles(output: Output) -> Angles:
+    kept = output.kept
+    alive = round(kept.shape[-1] * (1.0 - kept.dead_units))
+    return angles_at(alive, kept.shape[0])
 
 
 def _at(output: Output) -> str:
     return f"layer {output.depth} ({output.path})"
 
 
-def _resets(outputs: Sequence[Output]) -> Iterator[str]:
-    count = sum(effect_of(output.layer) is Effect.NORMALIZES for output in outputs)
-    if count:
-        yield f"norm layer resets the scale: {count} {'time' if count == 1 else 'times'}"
+def _resets(outputs: Sequence[Output], training: bool) -> Iterator[str]:
+    resets, learned = _norms(outputs, training)
+    if resets:
+        yield f"norm layer resets the scale: {_times(resets)}"
+    if learned:
+        hint = "" if training else "; `training=True` shows what training sees"
+        yield (
+            "norm layer divides by its moving averages in this mode, and does not reset the scale: "
+            f"{_times(learned)}{hint}"
+        )
+
+
+def _norms(outputs: Sequence[Output], training: bool) -> tuple[int, int]:
+    """How many normalizations take the scale away, and how many divide by what they learned."""
+    norms = [o.layer for o in outputs if effect_of(o.layer) is Effect.NORMALIZES]
+    resets = sum(resets_scale(layer, training) for layer in norms)
+    return resets, len(norms) - resets
+
+
+def _times(count: int) -> str:
+    return f"{count} {'time' if count == 1 else 'times'}"
 
 
 def _unjudged(outputs: Sequence[Output], known: Any) -> Iterator[str]:

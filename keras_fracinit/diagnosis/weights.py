@@ -14,7 +14,6 @@ from typing import Any
 
 from keras_fracinit.diagnosis.drifts import Drifts
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
-from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.propagation import moments
 
 _REACH = 4.0  # standard deviations: the chance is 6e-5, no share of what is allowed
@@ -35,10 +34,10 @@ def drifts_of_weights(walk: Walk, known: Any) -> Drifts:
     value = high = variance = 0.0
     for step in walk.steps:
         for item in kernels_in(step.first.layer, known):
-            share = share_of(item)
-            value = share * (value + _log_scale(item))
-            high = share * (high + _log_scale_at_0(item))
-            variance = share**2 * (variance + 0.5 / max(_count(item), 1.0))
+            value += _log_scale(item)
+            high += _log_scale_at_0(item)
+            variance += 0.5 / item.weights
+        value, high, variance = step.share * value, step.share * high, step.share**2 * variance
         values.append(value)
         lows.append(0.0)
         highs.append(high)
@@ -62,12 +61,6 @@ def agree(walk: Walk, sizes: Drifts, weights: Drifts) -> bool:
     return abs(moved - expected) <= _AGREES * deviation + (sizes.highs[place] - sizes.lows[place])
 
 
-def share_of(item: KernelLaws) -> float:
-    """The share of an earlier deviation that is left behind the activation."""
-    smooth = point_mass_of(item.law)
-    return 1.0 if smooth is None else min(abs(smooth.length_slope), 1.0)
-
-
 def _log_scale(item: KernelLaws) -> float:
     """The deviation from the scale of order 2, in nats; nan where there is none."""
     gain = item.gain
@@ -79,9 +72,3 @@ def _log_scale(item: KernelLaws) -> float:
 def _log_scale_at_0(item: KernelLaws) -> float:
     """The deviation of the scale of order 0, where the log-norm keeps its mean."""
     return -moments.log_norm(item.scale, 2.0, item.width).mean
-
-
-def _count(item: KernelLaws) -> float:
-    """The number of independent weights."""
-    pairs = (item.mirrored.sums_over_pairs, item.mirrored.has_paired_outputs)
-    return math.prod(item.kernel.site.shape) / 2.0 ** sum(pairs)

@@ -69,6 +69,22 @@ class Halves(NamedTuple):
     factor: float
 
 
+class Gradient(NamedTuple):
+    """The size of a gradient at one layer: means over samples of logarithms of norms.
+
+    Attributes:
+        into: That of the input of a layer with a kernel, as far as it comes through this layer.
+        behind: That of the output.
+        alike: How alike the gradients of the output are, from 0 to 1: the mean squared cosine
+            between any two of them, at all positions of all samples, a gradient with itself
+            included.
+    """
+
+    into: float
+    behind: float
+    alike: float = 1.0
+
+
 class Output(NamedTuple):
     """The output of one call of a layer.
 
@@ -79,6 +95,12 @@ class Output(NamedTuple):
         signal: The statistics of the output.
         parent: The index of the output that it was computed from: of several the latest.
         difference: The statistics of the differences of its pairs; None if it has none.
+        final: Whether the model returns it.
+        linked: Whether the layer took the output of `parent` as it is; if not, operations stand
+            between them, or inside the layer behind the layers in it.
+        entry: The statistics of what the layer took where it is not linked; None if layers inside
+            it computed its output.
+        gradient: The sizes of a gradient that is sent back from the outputs of the model, if any.
     """
 
     layer: Any
@@ -87,6 +109,10 @@ class Output(NamedTuple):
     signal: OutputStats
     parent: int
     difference: OutputStats | None = None
+    final: bool = False
+    linked: bool = True
+    entry: OutputStats | None = None
+    gradient: Gradient | None = None
 
     @property
     def kept(self) -> OutputStats:
@@ -119,29 +145,41 @@ def observe(
             found.append((halves, _statistics(differences)))
         return _statistics(array)
 
-    recorder = Recorder(lambda quantity, _: quantity == "activations", reduce)
+    recorder = Recorder(lambda quantity, _: quantity == "activations", reduce, signal_of)
     tensors, outputs = keras.tree.map_structure(ops.convert_to_tensor, x), []
     if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1:
         recorder.know_input(tensors)
         outputs.append(Output(None, "input", 0, signal_of(tensors), -1))
     with keras.StatelessScope(), _without_gradients(), intercepting(recorder):
-        call_model(model, tensors, training, "x")
+        returned = call_model(model, tensors, training, "x")
+    places = [recorder.place_of(tensor) for tensor in keras.tree.flatten(returned)]
+    # What an operation returns, such as a sum, is taken to come from the call before it.
+    ends = {len(recorder.rows) - 1 if place is None else place for place in places}
     before = len(outputs)
     for i, (_, path, depth) in enumerate(recorder.rows):
-        # The output of an operation, such as a sum, is taken to come from the call before it.
         parent = max(recorder.sources[i], default=i - 1) + before
         layer, signal, difference = recorder.layers[i], recorder.reduced[i], found[i][1]
-        outputs.append(Output(layer, path, depth or 0, signal, parent, difference))
+        link = (i in ends, bool(recorder.sources[i]), recorder.entries[i])
+        outputs.append(Output(layer, path, depth or 0, signal, parent, difference, *link))
     return outputs
 
 
-def path_to_last(outputs: Sequence[Output]) -> list[Output]:
-    """The chain of outputs that leads to the last one, each the parent of the next."""
-    path, i = [], len(outputs) - 1
-    while i >= 0:
-        path.append(outputs[i])
-        i = outputs[i].parent
-    return path[::-1]
+def ways_to_ends(outputs: Sequence[Output]) -> list[list[Output]]:
+    """The chains of outputs that lead to those of the model, each the parent of the next.
+
+    What lies on the way to another output has no way of its own.
+    """
+    ways: list[list[Output]] = []
+    passed: set[int] = set()
+    for end in range(len(outputs) - 1, -1, -1):
+        if outputs[end].final and end not in passed:
+            places, i = [], end
+            while i >= 0:
+                places.append(i)
+                i = outputs[i].parent
+            passed.update(places)
+            ways.append([outputs[i] for i in reversed(places)])
+    return ways[::-1]
 
 
 def signal_of(tensor: Any) -> OutputStats:

@@ -37,6 +37,7 @@ class Recorder:
     Args:
         wanted: Says whether a quantity ("activations", "preactivations") of a path is wanted.
         reduce: Computes what is kept of an output, such as its norms.
+        reduce_entry: The same for the input of a layer where no layer returned it.
 
     Attributes:
         rows: `(quantity, path, depth)` of each record, in the order of the calls.
@@ -44,17 +45,25 @@ class Recorder:
         layers: The layer of each record.
         sources: For each record, the indices of the records whose outputs its layer took; empty if
             an operation stands between them, and if layers inside it computed the output.
+        entries: For each record, what is kept of the input of its layer where an operation computed
+            it; None if a layer returned it, or layers inside computed the output.
         paths: The paths of all layers that were called.
         lost_shapes: Whether a signal that is wanted was left out because a compiler does not know
             its shape in advance.
     """
 
-    def __init__(self, wanted: Callable[[str, str], bool], reduce: Callable[[Any], Any]) -> None:
-        self.wanted, self.reduce = wanted, reduce
+    def __init__(
+        self,
+        wanted: Callable[[str, str], bool],
+        reduce: Callable[[Any], Any],
+        reduce_entry: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.wanted, self.reduce, self.reduce_entry = wanted, reduce, reduce_entry
         self.rows: list[tuple[str, str, int | None]] = []
         self.reduced: list[Any] = []
         self.layers: list[Any] = []
         self.sources: list[tuple[int, ...]] = []
+        self.entries: list[Any] = []
         self.paths: list[str] = []
         self.lost_shapes = False
         self._outputs: dict[int, _Seen] = {}  # by the ids of the tensors
@@ -67,6 +76,11 @@ class Recorder:
     def know_input(self, tensor: Any) -> None:
         """Makes the input of the model a source, with the index -1."""
         self._outputs[id(tensor)] = _Seen(weakref.ref(tensor), 0, -1)
+
+    def place_of(self, tensor: Any) -> int | None:
+        """The index of the record of an output; None if no layer returned it."""
+        known = self._known(tensor)
+        return None if known is None or known.record is None or known.record < 0 else known.record
 
     def __call__(self, call: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         if self._closed:
@@ -85,33 +99,47 @@ class Recorder:
         try:
             watched = kernel and self.wanted("preactivations", path)
             with self._watch(layer, path) if watched else nullcontext():
-                outputs = call(layer, *args, **kwargs)
+                outputs = self._outputs_of(call, layer, path, args, kwargs)
         finally:
             self._enclosing.pop()
             self._closed = False
         inside = self._count  # the calls of layers in this one
         for output in keras.tree.flatten(outputs):
-            if not self._is_signal("activations", path, output):
-                continue
-            known = self._known(output)
-            # An output of an inner layer that a container returns is recorded already.
-            if known is None or not before < known.number <= inside:
+            if self._is_new(path, output, before):
                 self._count += 1
-                recorded = self._record(
-                    "activations", layer, path, output, sources if inside == before else ()
-                )
+                origin = (sources, self._entry(path, args)) if inside == before else ((), None)
+                recorded = self._record("activations", layer, path, output, *origin)
                 place = len(self.rows) - 1 if recorded else None
                 self._outputs[id(output)] = _Seen(weakref.ref(output), self._count, place)
         return outputs
 
+    def _outputs_of(
+        self, call: Callable[..., Any], layer: Any, path: str, args: Any, kwargs: Any
+    ) -> Any:
+        return call(layer, *args, **kwargs)
+
+    def _is_new(self, path: str, output: Any, before: int) -> bool:
+        """Whether a layer made an output; if a layer inside it did, that is recorded already."""
+        if not self._is_signal("activations", path, output):
+            return False
+        known = self._known(output)
+        return known is None or known.number <= before
+
     def _record(
-        self, quantity: str, layer: Any, path: str, tensor: Any, sources: tuple[int, ...] = ()
+        self,
+        quantity: str,
+        layer: Any,
+        path: str,
+        tensor: Any,
+        sources: tuple[int, ...] = (),
+        entry: Any = None,
     ) -> bool:
         if not self.wanted(quantity, path):
             return False
         self.rows.append((quantity, path, self._depth))
         self.layers.append(layer)
         self.sources.append(sources)
+        self.entries.append(entry)
         self.reduced.append(self.reduce(tensor))
         return True
 
@@ -123,6 +151,14 @@ class Recorder:
         if None in shape:
             self.lost_shapes |= self.wanted(quantity, path)
         return len(shape) > 0 and None not in shape and 0 not in shape
+
+    def _entry(self, path: str, args: Any) -> Any:
+        """Reduces the first signal among the inputs of a layer, none of which a layer returned."""
+        if self.reduce_entry is None or any(map(self._known, keras.tree.flatten(args))):
+            return None
+        signals = (t for t in keras.tree.flatten(args) if self._is_signal("activations", path, t))
+        first = next(signals, None)
+        return None if first is None else self.reduce_entry(first)
 
     def _sources_of(self, args: Any, kwargs: Any) -> tuple[int, ...]:
         found = map(self._known, keras.tree.flatten((args, kwargs)))

@@ -10,6 +10,7 @@ from architectures import array, normal
 
 import keras_fracinit as kf
 from keras_fracinit.diagnosis import diagnose
+from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
 from keras_fracinit.diagnosis.mirrored import mirrored_of
 from keras_fracinit.graph.kernels import kernels_of
 from keras_fracinit.planning import reinitialize
@@ -143,11 +144,15 @@ def test_the_band_is_that_of_half_the_width():
     model = mirrored(mlp(4, 16, "leaky_relu", 6), distribution="untruncated_normal", seed=1)
     diagnosis, start = diagnose(model, X), math.log(diagnose(model, X)["input"].size)
     pairs, last = kf.log_norm("linear", 2, 8), kf.log_norm("linear", 2, 6)
-    reach = 2.0 * math.sqrt(4 * pairs.variance + last.variance)
+    variances = [*[pairs.variance] * 4, last.variance]
+    reach = reach_of(variances, [1.0] * 5, 0.02)
+    third = sum(map(third_cumulant, variances)) / sum(variances)
+    above = reach * math.sqrt(sum(variances))
+    below = above - (reach**2 - 1.0) / 6.0 * third
     assert math.log(diagnosis["net/last"].low) - start == pytest.approx(
-        4 * pairs.mean + last.mean - reach, abs=1e-9
+        4 * pairs.mean + last.mean - below, abs=1e-9
     )
-    assert math.log(diagnosis["net/last"].high) - start == pytest.approx(reach, abs=1e-9)
+    assert math.log(diagnosis["net/last"].high) - start == pytest.approx(above, abs=1e-9)
     # What the weights as they are make of the size, in the mean: fan-in and gain of the blocks.
     squares = [np.mean(array(layer.kernel).astype("float64") ** 2) for layer in model.layers]
     gains = [32 * squares[0] * 1.2**2, *(8 * s * 1.2**2 for s in squares[1:4]), 8 * squares[4]]
@@ -194,7 +199,8 @@ def test_after_a_step_of_training_a_model_is_one_like_any_other():
     model.fit(X, normal(64, 10), batch_size=64, verbose=0)
     assert forms(model) == [""] * 7
     rows = diagnose(model, X).layers
-    band = 2.0 * math.sqrt(6 * kf.log_norm("relu", 2, 16).variance)
+    variances = [*[kf.log_norm("relu", 2, 16).variance] * 6, kf.log_norm("linear", 2, 10).variance]
+    band = reach_of(variances, [1.0] * 7, 0.02) * math.sqrt(sum(variances[:6]))
     assert math.log(rows[6].high / rows[0].size) == pytest.approx(band, abs=1e-9)
 
 
