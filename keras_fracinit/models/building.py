@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_fracinit.models.recorder import call_model
@@ -23,7 +25,10 @@ def build_model(model: Any, x: Any) -> None:
 
     def assign(original: Callable[..., Any], variable: Any, value: Any) -> Any:
         if id(variable) not in assigned:
-            assigned[id(variable)] = (variable, ops.copy(variable.value))
+            # On symbols, where a layer without `build` is run first, nothing is assigned for good.
+            with suppress(Exception):
+                value_before = np.array(ops.convert_to_numpy(variable.value))
+                assigned[id(variable)] = (variable, value_before)
         return original(variable, value)
 
     try:

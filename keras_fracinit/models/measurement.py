@@ -107,6 +107,10 @@ class Measurement:
         self.model, self.data, self.request = model, data, request
         if not model.built:
             build_model(model, data.x)
+        elif not all(layer.built for layer in model._flatten_layers()):
+            # `model.build` marks a model as built whose layers may not be; nor is an unused layer.
+            with suppress(Exception):
+                build_model(model, data.x)
         self._tensors = Data(*(keras.tree.map_structure(_tensor, part) for part in data))
         variables = {id(v): v for v in [*model.variables, *model.metrics_variables]}
         self.trainable = list(model.trainable_variables)

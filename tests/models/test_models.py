@@ -680,6 +680,23 @@ def test_an_unbuilt_model_is_built_without_moving_its_state():
     assert numpy(model.calls) == 0
 
 
+def test_a_model_that_build_only_marks_as_built_is_built():
+    class Marked(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense, self.unused = keras.layers.Dense(3), keras.layers.Dense(4)
+
+        def call(self, inputs):
+            return self.dense(inputs)
+
+    model = Marked()
+    with pytest.warns(UserWarning, match="unbuilt state"):
+        model.build((None, 8))
+    assert not model.weights
+    measurement = measure(model, NETWORKS[0].x, quantities=("weights",))[0]
+    assert [row.layer for row in measurement.rows] == [v.path for v in model.weights]
+
+
 def test_layers_are_selected_by_name_path_and_pattern():
     network = NETWORKS[NETWORK_IDS.index("subclassed")]
     model = network.build()
