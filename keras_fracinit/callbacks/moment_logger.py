@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
+from keras_fracinit.callbacks.chief import is_chief
 from keras_fracinit.callbacks.record_files import RecordFile, csv_file, local_path
 from keras_fracinit.callbacks.records import COLUMNS, Layout, Record
 from keras_fracinit.callbacks.steps import StepCounter, may_stand_still
@@ -75,12 +76,16 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             dropout and random slopes, which is what an initializer with `dropout` is made for.
         tail_index: Whether Hill's estimate of the tail index is recorded too, from the square root
             of the number of samples.
-        to_logs: True (default) puts the s-scales of the last layer, their slopes over depth and the
-            seconds that the record took into the logs of the epoch, and so into History, CSVLogger
-            and the metrics of KerasTuner; "all" puts everything there, False nothing.
+        to_logs: What goes into the logs of an epoch, and so into the progress line, History,
+            CSVLogger and the metrics of KerasTuner. "slopes" (default): the slope over depth at
+            the order nearest to 1, of two quantities at most. True: the slopes and the s-scales of
+            the last layer at all orders, and the seconds that the record took. "all": everything.
+            False: nothing.
         prefix: Stands before every key of the logs, to tell several loggers apart.
         path: A CSV file (its name ends in .csv) to which every record is appended at once, in the
-            columns of `history`. A file that exists is continued.
+            columns of `history` and a last one, run, which counts from 0 the loggers that have
+            written to the file. (A file of version 0.1 is continued without it.)
+        append: True (default) continues a file that exists. False overwrites it.
         log_dir: A folder for events that TensorBoard shows. Writing them does not need TensorFlow.
 
     Attributes:
@@ -101,7 +106,8 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
     another model the records start afresh. If a layer calls inner layers in a loop (RNN,
     Bidirectional, TimeDistributed), only its own output is recorded. Operations that are no layers
     are not recorded, nor outputs that are not floating-point samples. A model that cannot be
-    compiled, or is compiled with `run_eagerly=True`, is measured without a compiler.
+    compiled, or is compiled with `run_eagerly=True`, is measured without a compiler. Where several
+    processes train one model, all of them measure it and the chief alone writes files.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -141,9 +147,10 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         kind: str | float = "norm",
         training: bool = False,
         tail_index: bool = False,
-        to_logs: bool | str = True,
+        to_logs: bool | str = "slopes",
         prefix: str = "",
         path: Any = None,
+        append: bool = True,
         log_dir: Any = None,
     ) -> None:
         super().__init__()
@@ -168,11 +175,12 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             every = check_integer("every", every, 1, 2**62)
             self._hook_batches()
         self.every = every
-        if to_logs != "all":
+        if to_logs not in ("all", "slopes"):
             check_type("to_logs", to_logs, bool)
         self.to_logs, self.prefix = to_logs, check_type("prefix", prefix, str)
         self.path = None if path is None else local_path("path", path)
         self.log_dir = None if log_dir is None else local_path("log_dir", log_dir)
+        self.append = check_type("append", append, bool)
         if self.path is not None and self.path.suffix != ".csv":
             raise ValueError(f"`path` must end in .csv. Received: path={str(path)!r}")
         self.probe = probe_arrays(probe)
@@ -227,9 +235,9 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
                 warnings.warn(f"Nothing is recorded: {error}", RuntimeWarning, stacklevel=2)
                 return
             self._layout = Layout(self._measurement.rows, self.request.columns)
-        if not self._files:
+        if not self._files and is_chief(model):
             if self.path is not None:
-                self._files.append(csv_file(self.path, COLUMNS, Record.rows))
+                self._files.append(csv_file(self.path, COLUMNS, Record.rows, self.append))
             if self.log_dir is not None:
                 self._files.append(events_file(self.log_dir, Record.scalars))
         self._beginning = True
@@ -265,9 +273,9 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
         if self.every == "epoch":
             with self._training_goes_on():
                 self._record(self._steps.steps(self.model))
-        if logs is not None and self.to_logs:
+        if logs is not None:
             values = self._values
-            for i in range(len(layout.tags)) if self.to_logs == "all" else layout.in_logs:
+            for i in layout.logged(self.to_logs):
                 value = math.nan if values is None else float(values[i, 0])
                 logs[self.prefix + layout.tags[i]] = value
 
@@ -324,6 +332,7 @@ class MomentLogger(keras.callbacks.Callback):  # type: ignore[misc]
             "to_logs": self.to_logs,
             "prefix": self.prefix,
             "path": None if self.path is None else str(self.path),
+            "append": self.append,
             "log_dir": None if self.log_dir is None else str(self.log_dir),
         }
 

@@ -97,20 +97,42 @@ def local_path(argument: str, path: Any) -> Path:
 
 
 def csv_file(
-    path: Path, columns: Sequence[str], rows: Callable[[Record], Iterable[Sequence[Any]]]
+    path: Path,
+    columns: Sequence[str],
+    rows: Callable[[Record], Iterable[Sequence[Any]]],
+    append: bool = True,
 ) -> RecordFile[Record]:
-    """A CSV file to which each record adds rows; a file that exists is continued.
+    """A CSV file to which each record adds rows, with a last column "run" that counts from 0.
 
-    Part of a row, which a process killed while it wrote may have left, is cut off.
+    A file that exists is continued with the next run, or emptied if `append` is False. One that was
+    begun without that column is continued without it. Part of a row, which a process killed while
+    it wrote may have left, is cut off.
 
     Raises:
         ValueError: If the file cannot be written, or does not start with these columns.
     """
-    header = _csv_bytes([columns])
+    old, header = _csv_bytes([columns]), _csv_bytes([[*columns, "run"]])
+    run: tuple[int, ...] = (0,)
     if path.is_file():
         with _must_be_writable("path", path), path.open("r+b") as file:
-            _cut_unfinished_row(file, header, path)
-    return RecordFile(path, header, lambda record: _csv_bytes(rows(record)), "path")
+            start = file.read(len(header))
+            if start.startswith(old) and append:
+                header, run = old, ()
+            elif not (start.startswith(old) or header.startswith(start)):
+                raise ValueError(
+                    "`path` must be a new file or one that MomentLogger has written. "
+                    f"Received: path={str(path)!r}, which starts with {start[:80]!r}"
+                )
+            last = _last_row(file)
+            if not append:
+                file.truncate(0)
+            elif run and last.isdigit():
+                run = (int(last) + 1,)
+
+    def encode(record: Record) -> bytes:
+        return _csv_bytes((*row, *run) for row in rows(record))
+
+    return RecordFile(path, header, encode, "path")
 
 
 @contextmanager
@@ -123,22 +145,18 @@ def _must_be_writable(argument: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _csv_bytes(rows: Iterable[Sequence[Any]]) -> bytes:
+def _csv_bytes(rows: Iterable[Iterable[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode()
 
 
-def _cut_unfinished_row(file: Any, header: bytes, path: Path) -> None:
-    start = file.read(len(header))
-    if not header.startswith(start):
-        raise ValueError(
-            "`path` must be a new file or one that MomentLogger has written. "
-            f"Received: path={str(path)!r}, which starts with {start[:80]!r}"
-        )
+def _last_row(file: Any) -> bytes:
+    """Cuts off what is no whole row, and gives the last field of the last one."""
     size = file.seek(0, os.SEEK_END)
     tail_start = max(0, size - 65536)  # much longer than a row
     file.seek(tail_start)
-    complete = tail_start + file.read().rfind(b"\n") + 1
-    if complete < size:
-        file.truncate(complete)
+    rows, _, unfinished = file.read().rpartition(b"\n")
+    if unfinished:
+        file.truncate(size - len(unfinished))
+    return bytes(rows[max(rows.rfind(b"\n"), rows.rfind(b",")) + 1 :])

@@ -28,12 +28,13 @@ class Label(NamedTuple):
 
 
 class Layout:
-    """The labels and tags of all numbers of a record, in order, and which go into the logs."""
+    """The labels and tags of all numbers of a record, in order."""
 
     def __init__(self, rows: Sequence[Row], columns: Sequence[tuple[str, float | None]]) -> None:
         self.labels: list[Label] = []
         self.tags: list[str] = []
-        self.in_logs: list[int] = []
+        self._in_logs: list[int] = []
+        self._slopes: list[int] = []  # of each quantity the one at the order nearest to 1
         self._profiles: list[tuple[list[int], npt.NDArray[np.float64]]] = []
         self._orders = sum(statistic == "s_scale" for statistic, _ in columns)
         calls = Counter((row.quantity, row.layer) for row in rows)
@@ -48,16 +49,26 @@ class Layout:
         for quantity in last:
             deep = [i for i, r in enumerate(rows) if r.quantity == quantity and r.depth is not None]
             self._profiles.append((deep, np.array([rows[i].depth for i in deep], dtype=float)))
-            for _, order in columns[: self._orders]:  # the s-scales come first
-                label = Label("", 0, quantity, "slope", _number(order))
+            orders = [_number(order) for _, order in columns[: self._orders]]  # these come first
+            nearest = min(orders, key=lambda order: abs(order - 1.0))
+            for order in orders:
+                if order == nearest:
+                    self._slopes.append(len(self.labels))
+                label = Label("", 0, quantity, "slope", order)
                 self._add(label, [quantity, "slope", f"s{order:g}"], True)
         self._add(Label("", 0, "logger", "seconds", math.nan), ["logger", "seconds"], True)
 
     def _add(self, label: Label, tag: list[str], logged: bool) -> None:
         if logged:
-            self.in_logs.append(len(self.labels))
+            self._in_logs.append(len(self.labels))
         self.labels.append(label)
         self.tags.append("/".join(tag))
+
+    def logged(self, which: bool | str) -> Sequence[int]:
+        """The numbers that go into the logs of an epoch; `which` is `to_logs` of `MomentLogger`."""
+        if which == "slopes":
+            return self._slopes[:2]  # a progress line shows all of the logs
+        return range(len(self.labels)) if which == "all" else self._in_logs if which else ()
 
     def values(self, table: npt.NDArray[np.float64], start: float) -> npt.NDArray[np.float64]:
         """Value and standard error of every label; `start` is when the measurement began."""

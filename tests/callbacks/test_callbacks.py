@@ -23,7 +23,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 import keras_fracinit as kf
 from keras_fracinit import MomentLogger
 from keras_fracinit.callbacks import COLUMNS
-from keras_fracinit.callbacks.record_files import RecordFile
+from keras_fracinit.callbacks.record_files import RecordFile, csv_file
 from keras_fracinit.callbacks.records import Layout, Record
 from keras_fracinit.callbacks.steps import StepCounter
 from keras_fracinit.models import QUANTITIES, Measurement
@@ -156,10 +156,37 @@ def test_state_of_a_model_that_is_built_by_training_does_not_move(eager):
                 inputs += keras.random.normal((8,), seed=generator)
             return self.second(self.dropout(self.first(self.noise(inputs))))
 
+    assert_state_does_not_move(Unbuilt, run_eagerly=eager)
+
+
+def test_state_of_layers_that_keras_builds_on_symbols_does_not_move():
+    """It does so where neither the model nor the layer has a `build`."""
+
+    class Sampling(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.generator = keras.random.SeedGenerator(1337)
+
+        def call(self, inputs):
+            return inputs + keras.random.normal(keras.ops.shape(inputs), seed=self.generator)
+
+    class Unbuilt(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.sampling = keras.layers.Dense(4), Sampling()
+            self.second = keras.layers.Dense(3)
+
+        def call(self, inputs):
+            return self.second(self.sampling(self.first(inputs)))
+
+    assert_state_does_not_move(Unbuilt)
+
+
+def assert_state_does_not_move(build, **options):
     results = []
     for watched in (False, True):
         keras.utils.set_random_seed(1)
-        model = compiled(Unbuilt, run_eagerly=eager)
+        model = compiled(build, **options)
         log = fit(model, *[MomentLogger((X, Y), quantities=QUANTITIES)] * watched, epochs=2)
         results.append((log.history["loss"], [numpy(v) for v in model.variables]))
     assert results[0][0] == results[1][0]
@@ -233,7 +260,8 @@ def test_logs_are_the_same_floats_every_epoch(tmp_path):
     seen = []
     spy = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(dict(logs)))
     table = keras.callbacks.CSVLogger(tmp_path / "log.csv")
-    logger = MomentLogger((X, Y), quantities=("activations", "gradients"), orders=(0.5, 2))
+    quantities = ("activations", "gradients")
+    logger = MomentLogger((X, Y), quantities=quantities, orders=(0.5, 2), to_logs=True)
     history = fit(model, logger, spy, table, epochs=3).history
     head = model.layers[-1].path
     keys = [
@@ -262,7 +290,7 @@ def test_logs_may_hold_all_or_nothing_and_have_a_prefix():
     loggers = [
         MomentLogger(X, to_logs=False),
         MomentLogger(X[:8], orders=(1,), to_logs="all", prefix="train/"),
-        MomentLogger(X[8:16], orders=(1,), prefix="test/"),
+        MomentLogger(X[8:16], orders=(1,), to_logs=True, prefix="test/"),
     ]
     history = fit(model, *loggers).history
     shared = next(layer.path for layer in model.layers if len(layer._inbound_nodes) == 3)
@@ -277,6 +305,16 @@ def test_logs_may_hold_all_or_nothing_and_have_a_prefix():
         "test/activations/slope/s1",
         "test/logger/seconds",
     }
+
+
+def test_at_most_two_short_numbers_go_into_the_progress_line_by_default(capsys):
+    quantities = ("weights", "gradients", "activations")
+    logger = MomentLogger((X, Y), (0, 0.9, 1.2), quantities)
+    history = fit(compiled(), logger, verbose=2).history
+    keys = ["loss", "activations/slope/s0.9", "weights/slope/s0.9"]
+    assert list(history) == keys
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert [part.split(":")[0] for part in line.split(" - ")[-3:]] == keys
 
 
 def test_several_fits_continue_and_another_model_starts_afresh():
@@ -462,7 +500,12 @@ def test_large_probes_are_capped_with_a_note():
 @pytest.mark.slow
 def test_the_configuration_is_saved_copied_and_pickled(tmp_path):
     options = {"every": 2, "layers": ["dense*"], "kind": "unit", "prefix": "p/", "to_logs": "all"}
-    options |= {"path": str(tmp_path / "a.csv"), "log_dir": str(tmp_path), "training": True}
+    options |= {
+        "path": str(tmp_path / "a.csv"),
+        "append": False,
+        "log_dir": str(tmp_path),
+        "training": True,
+    }
     logger = MomentLogger((X, Y), (0, 1), ("weights", "gradients"), tail_index=True, **options)
     fit(compiled(), logger)
     saved = json.loads(json.dumps(keras.saving.serialize_keras_object(logger)))
@@ -527,8 +570,9 @@ def test_a_failing_training_leaves_nothing_behind():
 # Files
 
 
-def assert_same_as_file(logger, path, skip=0):
-    frame = pd.read_csv(path, keep_default_na=False, na_values=["nan"])[skip:]
+def assert_same_as_file(logger, path, run=0):
+    frame = pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+    frame = frame[frame.pop("run") == run]
     expected = logger.history
     pd.testing.assert_frame_equal(
         frame.reset_index(drop=True), expected, check_dtype=False, check_exact=True
@@ -544,8 +588,37 @@ def test_the_csv_file_holds_the_history_and_is_continued(tmp_path):
     with path.open("ab") as file:
         file.write(b"10,1,half a ro")  # what a killed process may leave
     fit(model, second)
-    assert_same_as_file(second, path, skip=len(first.history))
+    for run, logger in enumerate([first, second]):
+        assert_same_as_file(logger, path, run)
     assert [record.step for record in second.records] == [10, 15]
+    fit(model, second)  # of the same run
+    assert_same_as_file(second, path, 1)
+    other = MomentLogger(X, path=path, append=False)
+    fit(model, other, epochs=2)
+    assert_same_as_file(other, path)
+    assert set(pd.read_csv(path).run) == {0}
+
+
+def test_the_runs_of_a_file_are_counted(tmp_path):
+    """Also from a file that has only its first line, or part of it; from 9 to 10."""
+    path = tmp_path / "a.csv"
+    for start in ("", "step,ep", ",".join([*COLUMNS, "run"]), ",".join([*COLUMNS, "run\n"])):
+        path.write_text(start)
+        for _ in range(12):
+            csv_file(path, COLUMNS, lambda record: [[*range(9)]] * record).write([2])
+        assert pd.read_csv(path).run.tolist() == [*np.repeat(range(12), 2)]
+
+
+def test_a_file_without_runs_is_continued_without_them(tmp_path):
+    path, line = tmp_path / "a.csv", ",".join(COLUMNS) + "\n"
+    path.write_text(line + "0,0,dense,0,activations,s_scale,0.5,0.7,0.08\nhalf a r")
+    logger = MomentLogger(X, path=path)
+    fit(compiled(), logger)
+    frame = pd.read_csv(path)
+    assert tuple(frame.columns) == COLUMNS
+    assert len(frame) == 1 + len(logger.history)
+    fit(compiled(), MomentLogger(X, path=path, append=False))
+    assert set(pd.read_csv(path).run) == {0}
 
 
 KILLED = """
@@ -798,6 +871,7 @@ def test_paths_are_expanded_and_local(tmp_path, monkeypatch):
         ({"to_logs": "some"}, TypeError, "`to_logs` must be a bool"),
         ({"path": "moments.txt"}, ValueError, "`path` must end in .csv"),
         ({"path": 3}, TypeError, "`path` must be a path"),
+        ({"append": None}, TypeError, "`append` must be a bool"),
         ({"quantities": ("gradients",)}, ValueError, "needs targets"),
     ],
 )
@@ -852,5 +926,7 @@ def test_files_that_cannot_be_written(tmp_path):
     refuses("`log_dir` must be writable", MomentLogger(X, log_dir=tmp_path / "taken"))
     refuses("`path` must be writable", MomentLogger(X, path="/proc/moments.csv"))
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    refuses("`path` must be a new file or one that", MomentLogger(X, path=tmp_path / "other.csv"))
+    for append in (True, False):
+        logger = MomentLogger(X, path=tmp_path / "other.csv", append=append)
+        refuses("`path` must be a new file or one that", logger)
     assert (tmp_path / "other.csv").read_text() == "a,b\n1,2\n"
