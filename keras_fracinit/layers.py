@@ -27,11 +27,11 @@ class RandomizedLeakyReLU(keras.layers.Layer):  # type: ignore[misc]
         **kwargs: Arguments of `keras.layers.Layer`: `name`, `dtype`, `trainable`.
 
     Call arguments:
-        inputs: A float tensor of any shape.
+        inputs: A tensor of any shape. Integers are cast to the compute dtype of the layer.
         training: Whether slopes are drawn (True) or averaged (False, the default).
 
     Returns:
-        A tensor of the shape and dtype of the inputs.
+        A tensor of the shape of the inputs, in the compute dtype of the layer.
 
     Raises:
         TypeError: If `lower` or `upper` is not a real number.
@@ -61,9 +61,10 @@ class RandomizedLeakyReLU(keras.layers.Layer):  # type: ignore[misc]
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.supports_masking = True
-        self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
+        if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(inputs.dtype)):
+            inputs = keras.ops.cast(inputs, self.compute_dtype)
         slope: Any = 0.5 * (self.lower + self.upper)
         if training:
             slope = keras.random.uniform(

@@ -177,6 +177,30 @@ def test_randomized_leaky_relu_as_a_keras_layer():
     assert symbolic.shape == (None, None, 4)
 
 
+def test_randomized_leaky_relu_takes_integers():
+    x = np.array([[-2, 0, 4]], "int32")
+    layer = kf.RandomizedLeakyReLU(0.25, 0.75)
+    outputs = layer(keras.Input((3,), dtype="int32"))
+    for y in (layer(x), keras.Model(layer.input, outputs)(x)):
+        assert keras.backend.standardize_dtype(y.dtype) == "float32"
+        np.testing.assert_array_equal(numpy(y), [[-1.0, 0.0, 4.0]])
+    assert -1.5 <= numpy(layer(x, training=True))[0, 0] <= -0.5
+
+
+def test_a_subclass_of_randomized_leaky_relu_is_built():
+    class Scaled(kf.RandomizedLeakyReLU):
+        def build(self, input_shape):
+            self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+
+        def call(self, inputs, training=False):
+            return self.scale * super().call(inputs, training)
+
+    layer = Scaled(0.25, 0.25)
+    assert not layer.built
+    np.testing.assert_allclose(numpy(layer(np.full((2, 3), -1.0, "float32"))), -0.25)
+    assert [weight.shape for weight in layer.weights] == [(3,)]
+
+
 def test_randomized_leaky_relu_passes_masks_on():
     inputs = keras.Input((None,), dtype="int32")
     hidden = L.Embedding(5, 3, mask_zero=True)(inputs)
