@@ -8,9 +8,10 @@ subclasses of that class alone.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -84,6 +85,37 @@ class LayerScale:
         )
 
 
+def _in_the_name_of_the_class(init: Callable[..., None]) -> Callable[..., None]:
+    """Makes wrong arguments a TypeError that names the class of the object, not the base class."""
+    signature = inspect.signature(init)
+
+    @functools.wraps(init)
+    def checked(self: _FracInitializer, *arguments: Any, **options: Any) -> None:
+        try:
+            signature.bind(self, *arguments, **options)
+        except TypeError as error:
+            own = [name for name in inspect.signature(type(self)).parameters if name != "options"]
+            names = dict.fromkeys([*own, *list(signature.parameters)[1:]])
+            known = ", ".join(f"`{name}`" for name in names)
+            raise TypeError(
+                f"{type(self).__name__}: {error}. Its arguments are {known}{_owners(options)}"
+            ) from None
+        init(self, *arguments, **options)
+
+    return checked
+
+
+def _owners(options: Iterable[str]) -> str:
+    """Says which initializers have arguments that others lack."""
+    classes = {cls.__name__: inspect.signature(cls).parameters for cls in INITIALIZERS.values()}
+    return "".join(
+        f"; {name} has `{option}`"
+        for option in options
+        for name, parameters in classes.items()
+        if option in parameters and option not in classes["FracReLU"]
+    )
+
+
 class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc]
     """Keeps the s-th moment through a layer that follows `_law`. Arguments: see `FracReLU`.
 
@@ -102,6 +134,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             if isinstance(law, laws.Law):
                 cls._law = law
 
+    @_in_the_name_of_the_class
     def __init__(
         self,
         s: float = 1.0,
@@ -234,6 +267,16 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             "pairs": None if self.pairs is None else self.pairs.config,
             "taps": self.taps if isinstance(self.taps, str) else list(self.taps),
         }
+
+    def __repr__(self) -> str:
+        config = self.get_config() | {"seed": self.seed}
+        usual = inspect.signature(_FracInitializer).parameters
+        shown = [
+            f"{name}={value!r}"
+            for name, value in config.items()
+            if name in ("s", "seed") or name not in usual or value != usual[name].default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     @classmethod
     def _parameters_of(cls, law: laws.Law) -> dict[str, Any]:

@@ -282,8 +282,8 @@ class Sampled(PointMass):
 
     activation: str
     values: bytes = field(repr=False)
-    error: float = field(compare=False)
-    pair_slope: float | None = field(default=None, compare=False)
+    error: float = field(repr=False, compare=False)
+    pair_slope: float | None = field(default=None, repr=False, compare=False)
     borders: Borders = field(default=(), repr=False)
     finer: bytes = field(default=b"", repr=False, compare=False)
 

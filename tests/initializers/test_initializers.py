@@ -266,6 +266,51 @@ def test_defaults_are_those_documented():
     assert (config["lower"], config["upper"], config["s"]) == (1 / 8, 1 / 3, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("initializer", "shown"),
+    [
+        (kf.FracReLU(), "FracReLU(s=1.0, seed=None)"),
+        (kf.FracReLU(2, "fan_out", seed=3), "FracReLU(s=2.0, mode='fan_out', seed=3)"),
+        (kf.FracLeakyReLU(0.3), "FracLeakyReLU(negative_slope=0.3, s=1.0, seed=None)"),
+        (
+            kf.FracLinear(distribution="stable", alpha=1.5),
+            "FracLinear(s=1.0, distribution='stable', seed=None, alpha=1.5)",
+        ),
+        (
+            kf.FracActivation("gelu", pairs={"form": "both", "runs": [(2, 3)]}, taps=(1, 1)),
+            "FracActivation(activation='gelu', s=1.0, seed=None, "
+            "pairs={'form': 'both', 'runs': [[2, 3]]}, taps=[1, 1])",
+        ),
+    ],
+)
+def test_repr_is_the_call_that_makes_it(initializer, shown):
+    assert repr(initializer) == shown
+    twin = eval(shown, vars(kf))
+    assert (type(twin), twin.get_config()) == (type(initializer), initializer.get_config())
+    law = laws.law_of("softsign")
+    assert repr(laws.Dropout(law, 0.5)) == "Dropout(law=Sampled(activation='softsign'), rate=0.5)"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: kf.FracReLU(negative_slope=0.2),
+            "^FracReLU: got an unexpected keyword argument 'negative_slope'.*`s`, `mode`.*"
+            "FracLeakyReLU has `negative_slope`$",
+        ),
+        (
+            lambda: kf.FracLeakyReLU(0.1, sigma=2),
+            "^FracLeakyReLU: .*'sigma'.*`negative_slope`, `s`",
+        ),
+        (lambda: kf.FracLinear(*range(12)), "^FracLinear: too many positional arguments"),
+    ],
+)
+def test_wrong_arguments_are_told_by_the_public_class(make, message):
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
 @pytest.mark.parametrize("name", ["FracLinear", "FracReLU", "FracRandomizedLeakyReLU"])
 def test_string_identifiers(name):
     initializer = keras.initializers.get(f"keras_fracinit>{name}")
