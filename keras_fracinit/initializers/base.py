@@ -62,7 +62,7 @@ class LayerScale:
     width: int
     gain: float
     stddev: float
-    ratio: float = field(compare=False)  # follows from the others; nan, which equals nothing, is one
+    ratio: float = field(compare=False)  # follows from the others; a nan equals nothing
     reference: str
     log_norm_mean: float
     log_norm_std: float
