@@ -1,0 +1,390 @@
+"""Where walks begin and end, how sizes are carried on, and words that hold in the mode run."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from architectures import array, normal
+
+from keras_fracinit import diagnose, plan, reinitialize
+from keras_fracinit.laws import Smooth
+
+layers, ops = keras.layers, keras.ops
+X = normal(64, 64)
+IMAGES, STEPS = normal(16, 8, 8, 8), normal(16, 5, 16)
+
+
+def functional(x, body, head=True):
+    """A model of `body` between inputs of the shape of `x` and a small head."""
+    inputs = keras.Input(x.shape[1:])
+    outputs = body(inputs)
+    return keras.Model(inputs, layers.Dense(10, name="head")(outputs) if head else outputs)
+
+
+def dense(depth, activation="relu", width=64):
+    """A body of equal dense layers."""
+
+    def body(x):
+        for _ in range(depth):
+            x = layers.Dense(width, activation)(x)
+        return x
+
+    return body
+
+
+def strays(diagnosis):
+    return [v for v in diagnosis.verdicts if v.startswith(("vanishes", "explodes"))]
+
+
+def assert_healthy(build, x, training=False, seeds=3):
+    """Fresh models of several seeds stray as seldom as one does: not at all in a few."""
+    model = build()
+    for seed in range(seeds):
+        reinitialize(model, s=1.0, seed=seed)
+        found = diagnose(model, x, training=training, gradients=False)
+        assert not strays(found), found.verdicts
+    return found
+
+
+# Operations that are no layers.
+
+
+FACTORS = {
+    "operator": lambda x: x / 255.0,
+    "operation": lambda x: ops.multiply(x, 1 / 255),
+    "lambda": lambda x: layers.Lambda(lambda y: y / 255.0)(x),
+    "rescaling": lambda x: layers.Rescaling(1 / 255)(x),
+    "normalization": lambda x: layers.Normalization(mean=0.0, variance=255.0**2)(x),
+    "constant": lambda x: x + 50.0,
+}
+
+
+@pytest.mark.parametrize("name", FACTORS)
+def test_the_factor_of_an_operation_is_not_charged_to_the_kernels_behind_it(name):
+    found = assert_healthy(lambda: functional(X, lambda x: dense(4)(FACTORS[name](x))), 100 * X)
+    assert [row.walk for row in found][-5:] == [1, 1, 1, 1, 1]
+    found = assert_healthy(
+        lambda: functional(X, lambda x: dense(3)(FACTORS[name](dense(3)(x)))), X, seeds=2
+    )
+    assert max(row.walk for row in found) == 2
+
+
+def test_a_wrong_scale_behind_an_operation_is_found():
+    model = functional(X, lambda x: dense(10)(x * 8.0), head=False)  # Glorot's
+    (verdict,) = strays(diagnose(model, X))
+    assert verdict.startswith("vanishes")
+    assert "over 10 layers" in verdict
+
+
+def test_embeddings_that_are_multiplied_start_a_walk():
+    ids = np.random.default_rng(0).integers(0, 100, (32, 10))
+
+    def build():
+        inputs = keras.Input((10,), dtype="int32")
+        return keras.Model(inputs, dense(4)(layers.Embedding(100, 64)(inputs) * 8.0))
+
+    found = assert_healthy(build, ids)
+    assert [row.walk for row in found][-4:] == [1, 1, 1, 1]
+
+
+class Bare(keras.Model):
+    """A subclassed model whose activations are operations."""
+
+    def __init__(self, depth, activation):
+        super().__init__()
+        self.hidden = [layers.Dense(64) for _ in range(depth)]
+        self.head = layers.Dense(10)
+        self.activation = activation
+
+    def call(self, x):
+        for layer in self.hidden:
+            x = self.activation(layer(x))
+        return self.head(ops.reshape(x, (-1, 64)))
+
+
+@pytest.mark.parametrize("activation", [ops.relu, ops.tanh])
+def test_activations_and_operations_that_pass_a_signal_on_are_followed(activation):
+    def build():
+        model = Bare(6, activation)
+        model(X)
+        return model
+
+    found = assert_healthy(build, 0.1 * X)
+    assert {row.walk for row in found} == {1}
+    small = build()
+    for layer in small.hidden:
+        layer.kernel.assign(0.3 * layer.kernel)
+    assert strays(diagnose(small, X))
+
+
+class Block(layers.Layer):
+    """A user's layer that ends in an operation."""
+
+    def __init__(self, end):
+        super().__init__()
+        self.dense, self.end = layers.Dense(64), end
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.built = True
+
+    def call(self, x):
+        return self.end(x, self.dense(x))
+
+
+@pytest.mark.parametrize(
+    ("end", "walks"),
+    [
+        (lambda x, y: ops.relu(y), 1),
+        (lambda x, y: x + y, 5),
+        (lambda x, y: ops.sigmoid(y) * x, 5),
+        (lambda x, y: 20.0 * ops.relu(y), 5),
+    ],
+)
+def test_what_a_layer_of_the_users_ends_with_is_known(end, walks):
+    def body(x):
+        for _ in range(4):
+            x = Block(end)(x)
+        return x
+
+    found = assert_healthy(lambda: functional(X, body), X)
+    assert max(row.walk for row in found) == walks
+
+
+# Several signals.
+
+
+def gated(x):
+    """Squeeze and excitation of a small signal."""
+    gate = layers.Dense(16, "relu", name="squeeze")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    gate = layers.Dense(8, "sigmoid", name="excite")(gate)
+    return layers.Conv2D(8, 1)(layers.Multiply()([0.05 * x, gate]))
+
+
+def mixed(join, *factors):
+    def body(x):
+        for _ in range(3):
+            x = join([factor * layers.Dense(64, "relu")(x) for factor in factors])
+        return x
+
+    return body
+
+
+def glu(x):
+    for _ in range(3):
+        value, gate = ops.split(layers.Dense(128)(x), 2, -1)
+        x = 0.05 * value * ops.sigmoid(gate)
+    return x
+
+
+def attention(x):
+    for _ in range(2):
+        query, key, value = (layers.Dense(16)(x) for _ in range(3))
+        scores = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 2, 1))))
+        x = ops.matmul(scores, value)
+    return x
+
+
+SEVERAL = {
+    "squeeze and excitation": (gated, IMAGES),
+    "gated linear unit": (glu, X),
+    "attention by operations": (attention, STEPS),
+    "attention": (lambda x: layers.MultiHeadAttention(2, 8)(x, 0.01 * x), STEPS),
+    "add": (mixed(layers.Add(), 1.0, 0.01), X),
+    "subtract": (mixed(layers.Subtract(), 0.01, 1.0), X),
+    "average": (mixed(layers.Average(), 1.0, 0.01), X),
+    "maximum": (mixed(layers.Maximum(), 1.0, 0.01), X),
+    "concatenate": (mixed(layers.Concatenate(), 1.0, 0.01), X),
+    "residual": (lambda x: 100.0 * x + dense(2)(layers.LayerNormalization()(x)), X),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_a_walk_ends_where_signals_of_other_sizes_come_in(name):
+    body, x = SEVERAL[name]
+    found = assert_healthy(lambda: functional(x, body), x)
+    assert found["head"].walk > 0
+
+
+@pytest.mark.slow
+def test_a_kernel_whose_activation_is_behind_a_sum_is_judged_by_its_own_output():
+    """Its scale is for the ReLU behind the sum: its output is larger than its input by sqrt 2."""
+
+    def body(x):
+        for _ in range(4):
+            x = layers.ReLU()(layers.Add()([x, layers.Dense(64)(layers.Dense(64, "relu")(x))]))
+        return x
+
+    found = assert_healthy(lambda: functional(X, body), X, seeds=6)
+    assert found.layers[2].size / found.layers[1].size == pytest.approx(math.sqrt(2), rel=0.25)
+    model = functional(X, body)
+    model.layers[2].kernel.assign(0.1 * model.layers[2].kernel)
+    assert strays(diagnose(model, X))
+
+
+def inverted(x):
+    """A block of EfficientNet, tiny."""
+    skip = x
+    for layer in (layers.Conv2D(32, 1), layers.DepthwiseConv2D(3, padding="same")):
+        x = layers.Activation("silu")(layers.BatchNormalization()(layer(x)))
+    gate = layers.Reshape((1, 1, 32))(layers.GlobalAveragePooling2D()(x))
+    gate = layers.Conv2D(32, 1, activation="sigmoid")(layers.Conv2D(4, 1, activation="silu")(gate))
+    x = layers.BatchNormalization()(layers.Conv2D(8, 1)(layers.multiply([x, gate])))
+    return layers.add([layers.Dropout(0.2)(x), skip])
+
+
+@pytest.mark.slow
+def test_blocks_of_efficientnet_do_not_stray():
+    build = lambda: functional(IMAGES, lambda x: inverted(inverted(inverted(x))))  # noqa: E731
+    assert_healthy(build, 30 * IMAGES, training=True, seeds=8)
+    assert_healthy(build, 30 * IMAGES, seeds=2)
+
+
+# Wrappers, and what changes a size by the signal.
+
+
+def per_step(x):
+    """Two dense layers at each step, and a normalization that only the wrapper shows."""
+    x = layers.TimeDistributed(layers.Dense(16, "relu"))(0.01 * x)
+    x = layers.TimeDistributed(layers.LayerNormalization())(x)
+    return layers.TimeDistributed(keras.Sequential([layers.Dense(16, "relu"), layers.Dense(8)]))(x)
+
+
+def padded(x):
+    for _ in range(3):
+        x = layers.Conv2D(8, 3, activation="relu")(layers.ZeroPadding2D(4)(x))
+    return x
+
+
+WRAPPED = {
+    "TimeDistributed": (per_step, STEPS),
+    "Bidirectional": (
+        lambda x: dense(3)(layers.Bidirectional(layers.LSTM(8))(5.0 * x)),
+        STEPS,
+    ),
+    "ZeroPadding2D": (padded, IMAGES),
+    "GaussianNoise": (lambda x: dense(3)(layers.GaussianNoise(1.0)(x)), 0.01 * X),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_wrappers_padding_and_noise_are_no_fault_of_kernels(name):
+    body, x = WRAPPED[name]
+    assert_healthy(lambda: functional(x, body), x, training=True)
+
+
+# Smooth activations away from unit size.
+
+
+OFF_SIZE = [("tanh", 0.05), ("tanh", 10.0), ("softplus", 0.05), ("selu", 0.05), ("sigmoid", 0.05)]
+
+
+@pytest.mark.parametrize(("activation", "size"), OFF_SIZE)
+def test_sizes_behind_smooth_activations_are_those_of_the_length_map(activation, size):
+    """The centre of the band is the map, applied layer by layer: the size in a wide network."""
+    model = functional(X, dense(3, activation, 256), head=False)
+    reinitialize(model, s=2.0, seed=0)
+    found = diagnose(model, size * X)
+    assert not strays(found), found.verdicts
+    last = list(found)[-1]
+    assert last.low < last.size < last.high
+    if activation != "sigmoid":  # which has no law of its own name
+        law, expected = Smooth(activation), math.log(found["input"].size)
+        for gain in (1.0, 1.0 / law.mean, 1.0 / law.mean):
+            before = expected + 0.5 * math.log(gain)
+            expected = float(law.length_map(np.array([before]))[0])
+        assert math.log(last.size) == pytest.approx(expected, abs=0.1)
+        assert math.sqrt(last.low * last.high) == pytest.approx(last.size, rel=0.1)
+
+
+@pytest.mark.parametrize(("activation", "size"), [("gelu", 0.05), ("silu", 0.05)])
+def test_a_network_that_runs_away_from_its_operating_point_is_told_so(activation, size):
+    model = functional(X, dense(12, activation), head=False)
+    reinitialize(model, s=1.0, seed=0)
+    (verdict,) = strays(diagnose(model, size * X))
+    assert verdict.startswith("vanishes")
+
+
+@pytest.mark.slow
+def test_a_wrong_scale_is_found_away_from_the_operating_point():
+    for activation, size, factor in (("tanh", 0.05, 0.5), ("selu", 0.05, 3.0), ("elu", 10.0, 0.3)):
+        model = functional(X, dense(6, activation), head=False)
+        reinitialize(model, s=1.0, seed=0)
+        for layer in model.layers[1:]:
+            layer.kernel.assign(factor * layer.kernel)
+        (verdict,) = strays(diagnose(model, size * X))
+        assert verdict.startswith("vanishes" if factor < 1.0 else "explodes")
+
+
+@pytest.mark.slow
+def test_positions_and_samples_of_many_sizes_are_mapped_one_by_one():
+    spread = np.exp(2.0 * normal(64, 1, seed=1))
+    assert_healthy(lambda: functional(X, dense(4, "tanh")), spread * X)
+    sparse = 3.0 * IMAGES * (np.random.default_rng(0).uniform(size=(16, 8, 8, 1)) < 0.15)
+
+    def convolutions(x):
+        for _ in range(3):
+            x = layers.Conv2D(16, 3, padding="same", activation="tanh")(x)
+        return layers.Flatten()(x)
+
+    assert_healthy(lambda: functional(IMAGES, convolutions), sparse.astype("float32"))
+
+
+# What holds in the mode that was run.
+
+
+def spectral(depth):
+    hidden = [layers.SpectralNormalization(layers.Dense(64, "relu")) for _ in range(depth)]
+    model = keras.Sequential([keras.Input((64,)), *hidden])
+    for _ in range(3):
+        model(X, training=True)  # which divides the kernels
+    return model
+
+
+def test_spectral_normalization_is_the_layer_in_it():
+    inner = layers.SpectralNormalization(layers.Dense(64, name="inner"))
+    model = functional(X, lambda x: dense(1)(inner(layers.Dense(64, name="before")(x))))
+    before, inside, after, _ = plan(model)
+    assert (before.law, before.skipped) == ("Linear()", "")
+    assert inside.path.endswith("inner/kernel")  # its vector is no kernel
+    assert inside.skipped.startswith("SpectralNormalization divides it by its norm")
+    assert (after.law, after.skipped) == ("ReLU()", "")
+    found = diagnose(spectral(10), X)
+    (verdict,) = strays(found)
+    assert verdict.startswith("vanishes")
+    assert "over 10 layers" in verdict
+    assert not any("norm layer" in verdict for verdict in found.verdicts)
+
+
+def test_a_normalization_resets_the_scale_in_the_mode_in_which_it_does():
+    block = [layers.Dense(64), layers.BatchNormalization(), layers.ReLU()]
+    norms = [layers.BatchNormalization(trainable=False), layers.LayerNormalization()]
+    model = keras.Sequential([keras.Input((64,)), *block, layers.Dense(64), *norms])
+    trained, fresh = (diagnose(model, X, training=mode).verdicts for mode in (True, False))
+    assert "norm layer resets the scale: 2 times" in trained
+    assert "norm layer resets the scale: 1 time" in fresh
+    words = "norm layer divides by its moving averages in this mode, and does not reset the scale"
+    assert f"{words}: 1 time" in trained  # the frozen one
+    assert f"{words}: 2 times; `training=True` shows what training sees" in fresh
+    assert fresh[0].startswith("healthy: no kernel is judged")
+
+
+# Types.
+
+
+@pytest.mark.slow
+def test_signals_that_only_float64_holds_are_no_dead_ones():
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("JAX has float64 where it is asked for at start; torch's Dense is float32")
+    for stddev, word in ((1e-3, "vanishes"), (1e3, "explodes")):
+        initializer = keras.initializers.RandomNormal(stddev=stddev, seed=0)
+        options = {"kernel_initializer": initializer, "dtype": "float64"}
+        hidden = [layers.Dense(8, **options) for _ in range(20)]
+        model = keras.Sequential([keras.Input((8,), dtype="float64"), *hidden])
+        x = np.random.default_rng(0).normal(size=(64, 8))
+        found = diagnose(model, x)
+        assert found.verdicts[0].startswith(word)
+        size = np.sqrt(np.mean(array(model(x)) ** 2))
+        assert list(found)[-1].s_scales[2.0] == pytest.approx(size, rel=1e-6)
+        assert not np.float32(size**2) or np.isinf(np.float32(size**2))
