@@ -1,5 +1,6 @@
 """Heavy-tailed weights: what is drawn, saved and refused."""
 
+import dataclasses
 import math
 
 import keras
@@ -162,3 +163,11 @@ def test_the_callback_and_the_diagnosis_know_stable_weights():
     frame = logger.history.query("statistic == 's_scale'")
     last = frame[frame.layer.str.contains(hidden[-1].name)].iloc[-1]
     assert last.value == pytest.approx(norms.mean(), rel=1e-4)
+
+
+def test_the_nan_in_a_scale_does_not_make_it_unequal():
+    # Python 3.13 compares dataclasses field by field, so that even the same nan is unequal.
+    scale = FracReLU(distribution="stable", alpha=1.5).describe((8, 8))
+    assert math.isnan(scale.ratio)
+    assert dataclasses.replace(scale, ratio=float("nan")) == scale
+    assert dataclasses.replace(scale, gain=1.0) != scale
