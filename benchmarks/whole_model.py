@@ -11,6 +11,9 @@ of the resident set, in sizes of the largest kernel (392 MiB), each in a fresh p
 is resident before the call is subtracted: the model, its input, and all that the same call on the
 small VGG, whose kernels have 1 MiB at most, has loaded, traced and left with the allocator. The
 allocator (glibc's) is told to return freed memory, of which it keeps some 32 MiB otherwise.
+
+A second table plans residual networks of 500 and 2,000 layers, in processor time: the time for each
+layer must not grow with their number.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from keras_fracinit import diagnose, reinitialize
+from keras_fracinit import diagnose, plan, reinitialize
 
 layers = keras.layers
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
@@ -138,6 +141,36 @@ def in_fresh_process(name: str, label: str, batch: int) -> float:
     return float(output.stdout.split()[-1])
 
 
+def deep(count: int) -> Any:
+    """A residual network of so many dense layers, in parts: Keras recurses over those of one."""
+    inputs = x = keras.Input((8,))
+    for _ in range(count // 100):
+        first = part = keras.Input((8,))
+        for _ in range(50):
+            part = layers.add([part, layers.Dense(8)(layers.Dense(8, "relu")(part))])
+        x = keras.Model(first, part)(x)
+    return keras.Model(inputs, x)
+
+
+def depths() -> Table:
+    plan(deep(100))  # imports what it needs
+    table = Table(title=f"Residual networks, {keras.backend.backend()}")
+    for column in ("layers", "building it, s", "plan, s", "plan, ms for each layer", "mirrored, s"):
+        table.add_column(column, justify="right")
+    for count in (500, 2000):
+        start = time.process_time()
+        model = deep(count)
+        taken = [time.process_time() - start]
+        for options in ({}, {"mirrored": True, "branches": "zero"}):
+            start = time.process_time()
+            plan(model, **options)
+            taken.append(time.process_time() - start)
+        built, plain, mirrored = taken
+        cells = [f"{built:.1f}", f"{plain:.1f}", f"{1000 * plain / count:.1f}", f"{mirrored:.1f}"]
+        table.add_row(str(count), *cells)
+    return table
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=3)
@@ -147,6 +180,7 @@ def main() -> None:
     if arguments.memory_of:
         print(peak_over_largest_kernel(*arguments.memory_of, arguments.batch))
         return
+    console.print(depths())
     for name in MODELS:
         found = times(name, arguments.batch, arguments.repeats)
         base = statistics.median(found["building it"])

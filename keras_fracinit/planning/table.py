@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,7 @@ def table_of(changes: Sequence[Change], remark: str, wide: bool) -> Table:
             column("kind", lambda change: change.kind, is_text=True),
             fan_in,
             column("width", lambda change: str(change.width or "")),
-            column("law", lambda change: change.law or change.activation, is_text=True),
+            column("law", _law, is_text=True),
             pairs,
             order,
             gain,
@@ -50,6 +51,13 @@ def _notable(changes: Sequence[Change], said: Sequence[str]) -> list[int]:
     for place, change in enumerate(changes):
         first.setdefault((change.kind, change.law, change.pairs, change.s, said[place]), place)
     return list(first.values())
+
+
+def _law(change: Change) -> str:
+    """The law, with as many digits of its parameters as the other columns have."""
+    return re.sub(r"\d+\.\d{4,}", lambda number: format_number(float(number[0])), change.law) or (
+        change.activation
+    )
 
 
 def _stddev(change: Change) -> str:

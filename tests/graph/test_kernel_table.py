@@ -1,6 +1,7 @@
 """Every matrix of a layer is listed, with a law or a reason, whatever else computes with it."""
 
 import inspect
+import itertools
 import math
 
 import keras
@@ -225,6 +226,17 @@ def test_the_fan_in_counts_axes_that_are_summed_without_a_weight(equation):
     assert change.stddev == pytest.approx(fan_in**-0.5, rel=1e-6)
     reinitialize(model, s=2.0, seed=0, distribution="untruncated_normal")
     assert np.std(array(layer.kernel)) == pytest.approx(change.stddev, rel=0.5)
+
+
+def test_the_variance_is_kept_where_the_summands_are_uncorrelated():
+    """All patterns of six signs, over which the mean square of their sum is 6."""
+    signs = np.array(list(itertools.product([-1.0, 1.0], repeat=6)))
+    x = (signs[:, :, None] * normal(8)).astype("float32")
+    inputs, units = keras.Input((6, 8)), 4000
+    model = keras.Model(inputs, layers.EinsumDense("abc,cd->ad", (units,))(inputs))
+    reinitialize(model, s=2.0, seed=0, distribution="untruncated_normal")
+    ratio = np.mean(np.square(array(model(x)))) / np.mean(np.square(x))
+    assert abs(ratio - 1.0) < 5.0 * math.sqrt(2.0 / units)
 
 
 def test_a_sum_over_an_axis_of_unknown_length_leaves_the_kernel_alone():

@@ -1,6 +1,7 @@
 """Re-initialization of whole models: the plan, what it keeps, seeds, optimizers and errors."""
 
 import math
+import re
 import weakref
 
 import keras
@@ -185,6 +186,52 @@ def test_a_plan_prints_as_a_table_and_is_a_frame():
         report[frame.path[0].partition("/")[0]]
     with pytest.raises(AttributeError):
         report.seed = 1
+
+
+def test_a_table_has_few_digits_and_each_note_once():
+    slope = layers.LeakyReLU(negative_slope=1 / 3)
+    hidden = [layers.Dense(8, activation=slope, name=f"h{i}") for i in range(3)]
+    smooth = [layers.Dense(8, "tanh", name=f"t{i}") for i in range(4)]
+    model = keras.Sequential([keras.Input((8,)), *hidden, *smooth])
+    text = plan(model).to_string(wide=True)
+    assert text.count("LeakyReLU(negative_slope=0.3333)") == 3
+    assert text.count("before tanh, its input from tanh") == 1
+    assert not re.search(r"\d\.\d{6}", text)
+
+
+class Counting(layers.Layer):
+    """Draws, and counts its calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.seed_generator = keras.random.SeedGenerator(1)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        self.count.assign_add(1.0)
+        return inputs + keras.random.normal(ops.shape(inputs), seed=self.seed_generator)
+
+
+class Noisy(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.first, self.noise, self.last = layers.Dense(3), Counting(), layers.Dense(4)
+
+    def call(self, inputs):
+        return self.last(self.noise(self.first(inputs)))
+
+
+def test_a_plan_moves_no_seed_and_no_counter():
+    model = Noisy()
+    with pytest.raises(ValueError, match="`model` must be built: call it once"):
+        plan(model)
+    assert not model.built
+    assert array(model.noise.count) == 0.0
+    model(normal(2, 4))
+    seed, count = array(model.noise.seed_generator.state), array(model.noise.count)
+    assert [bool(change.skipped) for change in plan(model)] == [True, False]
+    assert np.array_equal(array(model.noise.seed_generator.state), seed)
+    assert array(model.noise.count) == count
 
 
 # The fans, measured: at s = 2 the variance of the output is that of the input.
