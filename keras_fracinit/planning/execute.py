@@ -77,7 +77,9 @@ def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) ->
 
     A kernel stays as it is, and the plan says why, if a normalization follows (its scale does not
     matter), an activation without a law follows (softmax, ...), it is frozen, recurrent or an
-    embedding, or its own initializer has no scale (zeros).
+    embedding, its own initializer has no scale (zeros), or its layer computes the output otherwise
+    than the layer of Keras that it derives from. The slopes of a PReLU count as they are; where
+    they differ, their root mean square does, which is exact at s = 2.
 
     Args:
         model: A built Keras model of any kind.
@@ -86,6 +88,7 @@ def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) ->
             they are; or a function of the relative depth of a kernel, 0 for the first and 1 for the
             last, that returns an order.
         only: Patterns of names or paths of the variables to draw, such as "block1*"; all if None.
+            Paths may begin with the names of the models around a layer or without them.
         skip: Patterns of those to leave as they are; none if None.
         include_frozen: Whether kernels of layers that are not trainable are drawn too.
         distribution: As for `FracReLU`. None (default) takes that of each kernel's own initializer.
@@ -148,7 +151,7 @@ def reinitialize(
     so that neither automatic names nor `only` and `skip` change its values. An error, or an
     interrupt, leaves the kernels as they were: the old values stay in a temporary file until all is
     done, and no more than one new kernel is in memory at a time. The optimizer's state of the
-    kernels (momenta) is reset.
+    kernels (momenta) is reset; state that cannot be is named in the `Plan`.
 
     Args:
         model: As for `plan`.
