@@ -66,7 +66,9 @@ def send_back(model: Any, x: Any, training: bool) -> list[Gradient]:
     try:
         found = _BACKENDS[keras.backend.backend()](call, cotangent)
     except Exception as error:  # of an operation without a gradient, wherever it is
-        raise NotMeasuredError(str(error).strip().partition("\n")[0]) from error
+        cause = error.__cause__ or error
+        text = str(cause).strip().partition("\n")[0]
+        raise NotMeasuredError(f"{type(cause).__name__}: {text}") from error
     arrays = {key: _on_host(gradient) for key, gradient in found.items()}
     sizes = {key: _size(array) - 0.5 * np.log(max(units, 1)) for key, array in arrays.items()}
     return [
