@@ -138,12 +138,16 @@ def listed_row(kind: type) -> Row | None:
     """
     # Behind Layer comes a class of the backend, and JAX's has the name of a layer: JaxLayer.
     for base in takewhile(lambda base: base is not layers.Layer, kind.__mro__):
-        if is_ours(base):
-            if base.__name__ in _TABLE:
-                return _TABLE[base.__name__]
-        elif any(name in vars(base) for name in COMPUTED_BY):
+        if is_ours(base) and base.__name__ in _TABLE:
+            return _TABLE[base.__name__]
+        if _computes(base):
             return None
     return None
+
+
+def _computes(kind: type) -> bool:
+    """Whether this class is somebody else's, and computes its output by itself."""
+    return not is_ours(kind) and any(name in vars(kind) for name in COMPUTED_BY)
 
 
 def is_ours(kind: Any) -> bool:
@@ -247,11 +251,20 @@ def action_of(op: Any) -> Action:
     name = "linear" if inner is None else getattr(inner, "__name__", type(inner).__name__)
     try:
         known = {} if isinstance(op, layers.Layer) else _OPERATIONS
+        if _is_foreign(inner):
+            raise ValueError("its base has a law, and it computes otherwise")
         return Action(name, known.get(type(op).__name__, law_of)(op))
     except _NoLaw as error:
         return Action(name, reason=str(error))
     except ValueError as error:
         return Action(name, reason=f"{name} follows{_why(inner, error)}")
+
+
+def _is_foreign(layer: Any) -> bool:
+    """Whether the class of a layer computes otherwise than the one whose law it would get."""
+    registered = law_of.registry.keys()
+    before = takewhile(lambda base: base not in registered, type(layer).__mro__)
+    return isinstance(layer, layers.Layer) and any(map(_computes, before))
 
 
 def _why(inner: Any, error: ValueError) -> str:

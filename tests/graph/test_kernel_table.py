@@ -204,6 +204,28 @@ def test_a_layer_without_kernels_is_unknown_too_where_it_computes_otherwise():
     assert effect_of(Doubling()) is Effect.ENDS
 
 
+class Capped(layers.LeakyReLU):
+    """Has a law by its base, and computes otherwise."""
+
+    def call(self, inputs):
+        return ops.minimum(super().call(inputs), 1.0)
+
+
+class Renamed(layers.LeakyReLU):
+    """Computes what its base does."""
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_an_activation_that_computes_otherwise_than_its_base_is_unknown(inside):
+    def first(activation):
+        dense = layers.Dense(4, activation=activation if inside else None)
+        stack = [keras.Input((3,)), dense, *([] if inside else [activation]), layers.Dense(2)]
+        return plan(keras.Sequential(stack)).changes[0]
+
+    assert "Capped follows, which is unknown" in first(Capped(0.2)).skipped
+    assert first(Renamed(0.2)).law == str(laws.LeakyReLU(0.2))
+
+
 # Axes of the input that an EinsumDense sums over without a weight.
 
 SUMS = {
