@@ -5,7 +5,7 @@ KERAS_BACKEND ?= tensorflow
 PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 FOR_TESTS := .venv/with-dev $(patsubst %,.venv/with-%,$(filter jax torch,$(KERAS_BACKEND)))
 
-.PHONY: demo test test-slow test-all test-backends lint types wheel docs examples benchmarks bench-learning paper paper-training clean
+.PHONY: demo test test-slow test-all test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
@@ -53,6 +53,11 @@ examples: .venv/with-dev
 	$(BIN)/python examples/tune_existing_model.py --trials 3 --directory output/short
 	$(BIN)/python examples/diagnose_model.py --output output/short
 	$(BIN)/python examples/deep_plain_network.py --short --output output/short
+	$(BIN)/jupyter-execute examples/first_steps.ipynb
+
+# Runs the notebook and keeps what it shows; its pictures change with every run.
+notebook: .venv/with-dev
+	$(BIN)/jupyter-execute --inplace --NotebookClient.record_timing=False examples/first_steps.ipynb
 
 benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/initialization.py

@@ -44,7 +44,7 @@ def pytest_configure(config):
 
 # Independent of the backend, so they run once, with TensorFlow.
 ONCE = [
-    *("laws", "propagation", "plots", "cli"),
+    *("utils", "laws", "propagation", "plots", "cli"),
     *("tuner/test_resuming.py", "tuner/test_distributed_tuning.py"),
     *("project/test_docs.py", "project/test_contributing.py"),
 ]

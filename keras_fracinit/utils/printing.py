@@ -16,7 +16,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 NARROW, WIDE = 80, 200  # characters of a line, wherever it is shown but on a terminal
-_SHORT = 16  # rows of a table in a notebook; a longer one is shown in part
+_SHORT = 24  # rows of a table in a notebook; a longer one is shown in part
 _ENDS, _NOTABLE = 4, 12  # rows that are shown of it: at either end, and between
 _MEMBERS = 6  # members of a tuple that are shown
 
