@@ -20,7 +20,13 @@ import ml_dtypes
 
 from keras_fracinit import laws
 from keras_fracinit.activations import parameters_of
-from keras_fracinit.initializers.draws import SAMPLERS, Draw, draw_of
+from keras_fracinit.initializers.draws import (
+    ENORMOUS,
+    SAMPLERS,
+    Draw,
+    draw_of,
+    warn_of_enormous_weights,
+)
 from keras_fracinit.initializers.fans import check_axes, check_shape, fans_of
 from keras_fracinit.initializers.pairs import check_pairs, check_taps, pair_law_of
 from keras_fracinit.laws import stable
@@ -183,6 +189,9 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
             width = draw.fans.width
             message = moments.overflow_message(self.law, self.s, width, "stddev", dtype)
             raise ValueError(message)
+        if draw.ratio > ENORMOUS:
+            name, width = type(self).__name__, draw.fans.width
+            warn_of_enormous_weights(name, self.law, self.s, width, draw.ratio)
         seed = _fresh_seed() if self.seed is None else self.seed
         values = SAMPLERS[self.distribution](draw, dtype, seed)
         return values if draw.fill is None else draw.fill(values)

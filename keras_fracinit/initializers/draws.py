@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -45,6 +46,8 @@ class Draw(NamedTuple):
         variance: `gain / fan`, the variance of one weight; of stable ones, `stddev^alpha`.
         stddev: The standard deviation of one weight; of stable ones, the scale.
         alpha: The tail index of stable weights; 2 for all others.
+        ratio: `stddev` over that at s = 2, of stable ones over that at s = 0; 1 where a layer
+            cannot die.
         matrix: How the block is made of an orthogonal matrix; None for other distributions.
         fill: Makes the kernel of the values of the block; None if they are the kernel.
     """
@@ -55,6 +58,7 @@ class Draw(NamedTuple):
     variance: float
     stddev: float
     alpha: float
+    ratio: float
     matrix: Matrix | None
     fill: Callable[[Any], Any] | None
 
@@ -86,7 +90,33 @@ def draw_of(
     variance = gain / getattr(fans, mode)
     stddev = float(variance ** (1.0 / law.exponent))
     matrix = _matrix_of(block, fans, stddev) if distribution == "orthogonal" else None
-    return Draw(block, fans, gain, variance, stddev, law.exponent, matrix, filler_of(block))
+    ratio = _ratio(law, gain, fans.width)
+    return Draw(block, fans, gain, variance, stddev, law.exponent, ratio, matrix, filler_of(block))
+
+
+def _ratio(law: laws.Law, gain: float, width: int) -> float:
+    if law.alive == 1.0:
+        return 1.0
+    if law.exponent == 2.0:
+        return math.sqrt(gain * law.mean)
+    return float((gain / moments.gain(law, 0.0, width)) ** (1.0 / law.exponent))
+
+
+ENORMOUS = 3.0  # times the usual standard deviation
+
+
+@functools.cache
+def warn_of_enormous_weights(name: str, law: laws.Law, s: float, width: int, ratio: float) -> None:
+    """Warns, once for each kind of layer, that its weights are far larger than usual ones."""
+    usual = "at s=2" if law.exponent == 2.0 else "given survival"
+    warnings.warn(
+        f"{name}(s={s:g}) draws weights of {ratio:.3g} times their standard deviation {usual} for "
+        f"a layer of width {width}: all of its units are zero together with probability P(Q = 0) "
+        f"= {moments.death_probability(law, width):.3g}, and at so small an order the survivors "
+        "have to make up for it. Use a larger s, a wider layer, less dropout, or s=0, which keeps "
+        "the log-norm given survival.",
+        stacklevel=4,  # of who calls the initializer
+    )
 
 
 def _matrix_of(block: Block, fans: Fans, stddev: float) -> Matrix:

@@ -41,7 +41,9 @@ class FracReLU(_FracInitializer, for_laws=[laws.ReLU()]):
 
     s = 2 is He initialization, to the last bit that of `VarianceScaling(2.0, "fan_in",
     "untruncated_normal")` with the same seed. A smaller s gives larger weights, fewer vanishing
-    outputs and heavier tails; s = 0 keeps the mean of the log-norm, given survival.
+    outputs and heavier tails; s = 0 keeps the mean of the log-norm, given survival. Where a layer
+    is so narrow that all of its units often die, a small s > 0 needs enormous weights; a warning
+    says so where they are more than 3 times those at s = 2 (ReLU of width 4: below s = 0.084).
 
     For a convolution n is the receptive field times the input channels, d the number of filters,
     and the identity holds for each output position against its own input patch; over many

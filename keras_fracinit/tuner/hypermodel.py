@@ -140,7 +140,7 @@ class FracInitHyperModel(keras_tuner.HyperModel):  # type: ignore[misc]
         self,
         inner: Any,
         name: str = "s",
-        low: float = 0.0,
+        low: float | None = None,
         high: float = 2.0,
         step: float | None = None,
         groups: Mapping[str, str | Sequence[str]] | str | None = None,

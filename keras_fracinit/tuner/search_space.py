@@ -9,11 +9,15 @@ from keras_fracinit.initializers.lookup import initializer_for
 from keras_fracinit.utils.patterns import matches
 from keras_fracinit.utils.validation import check_order, check_real, check_several, check_type
 
+# Below, narrow layers (of one unit, or of three under dropout of one half) need weights of more
+# than three times He's: a moment of small order counts little but whether they die.
+_LOW = 0.5
+
 
 def order(
     hp: Any,
     name: str = "s",
-    low: float = 0.0,
+    low: float | None = None,
     high: float = 2.0,
     step: float | None = None,
     default: float = 2.0,
@@ -23,9 +27,10 @@ def order(
     Args:
         hp: The `HyperParameters` of a build function.
         name: The name of the hyperparameter. Defaults to "s".
-        low: The smallest order, in [0, 2]. Defaults to 0. Where ReLU or dropout may silence a whole
-            layer (fewer than about 16 units), a small s above 0 needs enormous weights: 0.5 is low
-            enough there.
+        low: The smallest order, in [0, 2]. None (default) is 0.5, or `high` if that is less. Where
+            ReLU or dropout may silence a whole layer, a smaller order needs enormous weights: those
+            of a layer of 2 units and s = 0.05 are 460 times He's. Where no layer is narrower than
+            16 units (32 under dropout), 0 is low enough.
         high: The largest order, in [low, 2]. Defaults to 2.
         step: The distance between the values to choose from, positive. None (default) allows any
             value.
@@ -46,14 +51,15 @@ def order(
     >>> from keras_fracinit import FracReLU
     >>> from keras_fracinit.tuner import order
     >>> def build(hp):
-    ...     relu = FracReLU(s=order(hp, low=0.5))
+    ...     relu = FracReLU(s=order(hp))
     ...     layers = [keras.layers.Dense(8, "relu", kernel_initializer=relu) for _ in range(3)]
     ...     return keras.Sequential([keras.Input((8,)), *layers])
     >>> build(keras_tuner.HyperParameters()).layers[0].kernel_initializer.s
     2.0
     """
     check_type("name", name, str)
-    low, high = check_order(low, "low"), check_order(high, "high")
+    high = check_order(high, "high")
+    low = min(_LOW, high) if low is None else check_order(low, "low")
     default = check_order(default, "default")
     if low > high:
         raise ValueError(f"`low` must not exceed `high`. Received: low={low}, high={high}")
@@ -74,7 +80,7 @@ def frac_initializer(
     hp: Any,
     activation: Any,
     name: str = "s",
-    low: float = 0.0,
+    low: float | None = None,
     high: float = 2.0,
     step: float | None = None,
     default: float = 2.0,

@@ -3,6 +3,7 @@
 import inspect
 import itertools
 import math
+import warnings
 
 import keras
 import mpmath as mp
@@ -12,6 +13,7 @@ from cases import CASES, WEIGHTS, covering, drawn_from, draws, every_case, numpy
 
 import keras_fracinit as kf
 from keras_fracinit import gain, laws
+from keras_fracinit.initializers.draws import warn_of_enormous_weights
 from keras_fracinit.laws import Smooth
 
 # shape, axes, (fan_in, fan_out, width): fans as in Keras, width the number of output units.
@@ -511,3 +513,43 @@ def test_a_scale_beyond_the_dtype_says_why():
     with pytest.raises(ValueError, match=r"gain.*float64.*P\(Q = 0\) = 0.5"):
         kf.FracReLU(s=0.001)((4, 1))
     assert np.isfinite(numpy(kf.FracReLU(s=0)((4, 1), "float16"))).all()
+
+
+# Enormous weights.
+
+
+@pytest.mark.parametrize(
+    ("initializer", "width", "words"),
+    [
+        # E |y|^s of one alive unit of two: 4.65e12 and 460 times He's, see the theory page.
+        (kf.FracReLU(0.01), 2, r"FracReLU\(s=0.01\).*4.65e\+12 times.*at s=2 .* width 2.*= 0.25,"),
+        (kf.FracReLU(0.05, pairs="inputs"), 2, r"FracReLU\(s=0.05\).* 460 times"),
+        (kf.FracLinear(0.1, dropout=0.5), 1, r"FracLinear.*P\(Q = 0\) = 0.5"),
+        (kf.FracReLU(0.05, distribution="orthogonal"), 2, "FracReLU.*width 2"),
+        (kf.FracReLU(0.05, distribution="stable", alpha=1.5), 2, "given survival for a layer of"),
+    ],
+)
+def test_enormous_weights_are_told_once(initializer, width, words):
+    warn_of_enormous_weights.cache_clear()
+    with pytest.warns(UserWarning, match=words):
+        initializer((4, width))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        initializer((4, width))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("make", "width"),
+    [
+        (kf.FracReLU, 2),
+        (lambda s: kf.FracReLU(s, dropout=0.5), 4),
+        (lambda s: kf.FracReLU(s, pairs="both"), 2),
+        (lambda s: kf.FracLeakyReLU(0.1, s), 1),
+        (lambda s: kf.FracLinear(s, distribution="stable", alpha=1.5), 1),
+    ],
+)
+def test_usual_orders_need_no_enormous_weights(make, width):
+    warn_of_enormous_weights.cache_clear()
+    for s in (0.0, 0.5, 1.0):
+        make(s)((4, width))

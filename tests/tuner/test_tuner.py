@@ -52,7 +52,7 @@ def test_the_default_is_he_and_the_range_is_the_one_asked_for():
     assert order(hp) == 2.0
     assert order(hp, "s_late", low=0.5, high=1.5, step=0.25, default=0.5) == 0.5
     first, second = hp.space
-    assert (first.name, first.min_value, first.max_value, first.step) == ("s", 0.0, 2.0, None)
+    assert (first.name, first.min_value, first.max_value, first.step) == ("s", 0.5, 2.0, None)
     assert tuple(second.values) == (0.5, 0.75, 1.0, 1.25, 1.5)
     assert order(hyperparameters(s=0.3)) == 0.3
 
@@ -569,7 +569,7 @@ def test_orders_in_a_conditional_scope(tmp_path):
 
 def exploding(hp, where=lambda s: s > 1.0):
     """Its loss overflows at some orders; below it learns the better the closer it comes to them."""
-    s = order(hp)
+    s = order(hp, low=0.0)
     rate = 1e30 if where(s) else 0.03 * s
     kernels = initializers.HeNormal(seed=1), initializers.HeNormal(seed=2)
     model = keras.Sequential([keras.Input((6,)), dense(kernels[0]), dense(kernels[1], None, 1)])
@@ -580,13 +580,13 @@ def exploding(hp, where=lambda s: s > 1.0):
 
 def exploding_by_script(hp, where=lambda s: s > 1.0):
     """The logs that such a training would have."""
-    s = order(hp)
+    s = order(hp, low=0.0)
     loss, fraction = (math.inf, 0.0) if where(s) else (1.0 - 0.5 * s, 1.0)
     return {"val_loss": loss, "fraction": fraction, "multi_objective": loss - fraction}
 
 
 def one_layer(hp):
-    order(hp)
+    order(hp, low=0.0)
     return keras.Sequential([keras.Input((6,)), layers.Dense(1)])
 
 
