@@ -3,8 +3,9 @@
 Through a layer of width d the logarithm of the size of a signal takes a step of mean mu and
 variance nu^2 (see `propagation`), independent of the other layers. One network is one draw of this
 walk, which is almost the same for all inputs. After k layers that keep the moment of some order
-between 0 and 2 it lies between `k mu_2 - 2 nu sqrt(k)` and `2 nu sqrt(k)`, 95 times in 100 or more:
-mu_2 is the mean at order 2, and the mean at order 0 is 0. This is the band of one draw.
+between 0 and 2 it lies between `k mu_2 - c nu sqrt(k)` and `c nu sqrt(k)`, 98 times in 100 for all
+k at once, with the c of `chance`: mu_2 is the mean at order 2, and the mean at order 0 is 0. This
+is the band of one draw.
 
 A smooth activation does not multiply the size by a factor: the length map (see `laws.smooth`) says
 how large the output is for pre-activations of any size. It carries the centre of the band from
@@ -39,7 +40,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
@@ -150,11 +151,13 @@ class Walk:
         start: The output that is the input of the first step.
         steps: The steps, at least one.
         sizes: The measured size at the start and behind each step, in nats.
+        joined: Whether other signals come in where it ends.
     """
 
     start: Output
     steps: tuple[LayerStep, ...]
     sizes: tuple[float, ...]
+    joined: bool = False
 
     @property
     def centres(self) -> list[float]:
@@ -220,7 +223,8 @@ def walks_of(stations: Sequence[Station], known: dict[int, list[KernelLaws]]) ->
         lost = any(item.law is None for item in kernels)
         if at_end or lost or stations[place].ends or _loses_pairs(stations, place, kernels):
             if firsts:
-                walks.append(_walk(stations, known, firsts, place))
+                walk = _walk(stations, known, firsts, place)
+                walks.append(replace(walk, joined=not at_end and stations[place].joins))
             firsts = []
         elif kernels and place > 0:
             firsts.append(place)

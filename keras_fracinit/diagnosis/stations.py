@@ -36,12 +36,14 @@ class Station(NamedTuple):
         ends: Whether its size says nothing of the scale of the kernels before it.
         moves: Whether its size changes in a way that depends on the signal, as by pooling.
         acts: Whether an activation was applied.
+        joins: Whether several signals come together.
     """
 
     output: Output
     ends: bool = False
     moves: bool = False
     acts: bool = False
+    joins: bool = False
 
     @property
     def size(self) -> float:
@@ -84,6 +86,7 @@ class Tracing:
 
     def _stations(self, way: Sequence[Output]) -> Iterator[Station]:
         for output in way:
+            lost = False
             if not output.linked:
                 passed = _through(self._passages[id(output)])
                 if is_container(_called(output.layer)):
@@ -93,7 +96,9 @@ class Tracing:
                     entry = output._replace(layer=None, signal=output.entry, difference=None)
                     # Ways that share it share one object, by which it is known.
                     yield Station(self._entries.setdefault(id(output), entry), *passed)
-            yield Station(output, *_at(output.layer))
+                lost = output.entry is None and passed[0]
+            ends, moves, acts = _at(output.layer)
+            yield Station(output, ends or lost, moves, acts, output.several)
 
 
 def _called(layer: Any) -> Any:
@@ -103,21 +108,22 @@ def _called(layer: Any) -> Any:
     return layer
 
 
-def _through(passage: Passage | None) -> tuple[bool, bool, bool]:
-    """Whether a signal ends, moves and is acted on between the outputs of layers."""
+def _through(passage: Passage | None) -> tuple[bool, bool, bool, bool]:
+    """Whether a signal ends, moves, is acted on and meets others between the outputs of layers."""
     if passage is None:
-        return True, False, False
+        return True, False, False, False
     operations = passage.operations
     moves = any(effect_of(call.op) in _MOVES for call in operations)
     acts = any(_acts(call.op) for call in operations)
-    ends = any(len(call.inputs) > 1 or ends_signal(call.op) for call in operations)
+    joins = any(len(call.inputs) > 1 for call in operations)
+    ends = joins or any(ends_signal(call.op) for call in operations)
     changes = any(effect_of(call.op) in (Effect.AVERAGES, Effect.PICKS) for call in operations)
     # How much of a change is that of the activation would not be known.
-    return ends or (acts and changes), moves and not acts, acts
+    return ends or (acts and changes), moves and not acts, acts, joins
 
 
 def _at(layer: Any) -> tuple[bool, bool, bool]:
-    """The same for what a layer does."""
+    """Whether a signal ends, moves and is acted on in a layer."""
     if layer is None:
         return False, False, False
     parts = [layer]

@@ -163,7 +163,8 @@ def _gradients(evidence: Evidence) -> Iterator[str]:
     found = [
         (drifts.excess, walk, drifts)
         for walk, drifts in zip(evidence.walks, evidence.gradients, strict=False)
-        if abs(drifts.excess) > 1.0
+        # Where others come in, as behind a gate, a gradient that vanishes has other ways.
+        if drifts.excess > 1.0 or (drifts.excess < -1.0 and not walk.joined)
     ]
     if found:
         excess, walk, drifts = max(found, key=lambda item: abs(item[0]))

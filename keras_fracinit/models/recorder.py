@@ -93,7 +93,8 @@ class Recorder:
         kernel = any(_is_kernel(layer, name) for name in ("kernel", "depthwise_kernel"))
         closed = kernel or isinstance(layer, LOOPS)
         self._depth += closed
-        before, sources = self._count, self._sources_of(args, kwargs)
+        taken = keras.tree.flatten((args, kwargs))
+        before, sources = self._count, self._sources_of(taken)
         self._enclosing.append(path)
         self._closed = closed
         try:
@@ -107,7 +108,7 @@ class Recorder:
         for output in keras.tree.flatten(outputs):
             if self._is_new(path, output, before):
                 self._count += 1
-                origin = (sources, self._entry(path, args)) if inside == before else ((), None)
+                origin = ((), None) if inside > before else (sources, self._entry(path, taken))
                 recorded = self._record("activations", layer, path, output, *origin)
                 place = len(self.rows) - 1 if recorded else None
                 self._outputs[id(output)] = _Seen(weakref.ref(output), self._count, place)
@@ -152,16 +153,15 @@ class Recorder:
             self.lost_shapes |= self.wanted(quantity, path)
         return len(shape) > 0 and None not in shape and 0 not in shape
 
-    def _entry(self, path: str, args: Any) -> Any:
+    def _entry(self, path: str, taken: list[Any]) -> Any:
         """Reduces the first signal among the inputs of a layer, none of which a layer returned."""
-        if self.reduce_entry is None or any(map(self._known, keras.tree.flatten(args))):
+        if self.reduce_entry is None or any(map(self._known, taken)):
             return None
-        signals = (t for t in keras.tree.flatten(args) if self._is_signal("activations", path, t))
-        first = next(signals, None)
+        first = next((t for t in taken if self._is_signal("activations", path, t)), None)
         return None if first is None else self.reduce_entry(first)
 
-    def _sources_of(self, args: Any, kwargs: Any) -> tuple[int, ...]:
-        found = map(self._known, keras.tree.flatten((args, kwargs)))
+    def _sources_of(self, taken: list[Any]) -> tuple[int, ...]:
+        found = map(self._known, taken)
         return tuple(output.record for output in found if output and output.record is not None)
 
     def _known(self, tensor: Any) -> _Seen | None:

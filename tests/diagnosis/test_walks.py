@@ -207,6 +207,15 @@ def test_a_walk_ends_where_signals_of_other_sizes_come_in(name):
     assert found["head"].walk > 0
 
 
+def test_a_gradient_that_vanishes_in_a_gate_has_other_ways():
+    """A sigmoid multiplies it by 0.2; by itself it would be told so."""
+    model = functional(IMAGES, gated)
+    reinitialize(model, s=1.0, seed=0)
+    assert diagnose(model, IMAGES).verdicts[0].startswith("healthy")
+    alone = functional(X, dense(3, "sigmoid"))
+    assert any(v.startswith("gradients vanish") for v in diagnose(alone, X).verdicts)
+
+
 @pytest.mark.slow
 def test_a_kernel_whose_activation_is_behind_a_sum_is_judged_by_its_own_output():
     """Its scale is for the ReLU behind the sum: its output is larger than its input by sqrt 2."""

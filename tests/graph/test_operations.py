@@ -12,7 +12,16 @@ from keras_fracinit import laws
 from keras_fracinit.graph import kernel_table
 from keras_fracinit.graph.downstream import NORMALIZED
 from keras_fracinit.graph.kernels import kernels_of
-from keras_fracinit.graph.operations import ATTENTION, Effect, Row, effect_of, listed_row
+from keras_fracinit.graph.operations import (
+    ATTENTION,
+    Effect,
+    Row,
+    effect_of,
+    ends_signal,
+    listed_row,
+    resets_scale,
+    row_of,
+)
 
 layers, ops = keras.layers, keras.ops
 X = normal(16, 8, 8, 3)
@@ -213,3 +222,36 @@ def test_operations_are_known_as_the_layers_that_call_them():
     for output, effect in effects.items():
         operation = output._keras_history.operation
         assert effect_of(operation) is effect, operation
+
+
+def test_a_signal_ends_where_others_come_in_or_its_scale_is_lost():
+    image, other = keras.Input((8, 8, 3)), keras.Input((8, 8, 3))
+    ends = [
+        *(ops.add(image, other), image + 1.0, image * other, image * 8.0, image / 255.0),
+        *(
+            ops.concatenate([image, other]),
+            ops.stack([image, other]),
+            ops.where(image > 0, 1.0, 2.0),
+        ),
+        *(ops.maximum(image, other), ops.softmax(image), ops.layer_normalization(image)),
+        *(layers.Average()([image, other]), layers.Concatenate()([image, other])),
+        *(layers.Rescaling(2.0)(image), layers.BatchNormalization()(image)),
+        *(layers.Attention()([other, image]), layers.Lambda(lambda x: 2.0 * x)(image)),
+    ]
+    passing = [
+        *(ops.relu(image), ops.tanh(image), ops.reshape(image, (-1, 192)), -image, image[:, 0]),
+        *(ops.mean(image, (1, 2)), layers.Dropout(0.5)(image), layers.ZeroPadding2D()(image)),
+    ]
+    for output in ends:
+        assert ends_signal(output._keras_history.operation)
+    for output in passing:
+        assert not ends_signal(output._keras_history.operation)
+
+
+def test_a_batch_is_normalized_in_training_only():
+    norm, frozen = layers.BatchNormalization(), layers.BatchNormalization(trainable=False)
+    assert row_of(norm) == Row(Effect.NORMALIZES, "a normalization", by_batch=True)
+    assert [resets_scale(norm, mode) for mode in (True, False)] == [True, False]
+    assert not resets_scale(frozen, True)
+    assert resets_scale(layers.LayerNormalization(), False)
+    assert not resets_scale(layers.SpectralNormalization(layers.Dense(2)), True)
