@@ -100,7 +100,7 @@ class Output(NamedTuple):
             between them, or inside the layer behind the layers in it.
         entry: The statistics of what the layer took where it is not linked; None if layers inside
             it computed its output.
-        several: Whether the layer took outputs of several layers.
+        several: Whether the layer took several tensors.
         gradient: The sizes of a gradient that is sent back from the outputs of the model, if any.
     """
 
@@ -161,8 +161,8 @@ def observe(
     for i, (_, path, depth) in enumerate(recorder.rows):
         parent = max(recorder.sources[i], default=i - 1) + before
         layer, signal, difference = recorder.layers[i], recorder.reduced[i], found[i][1]
-        count = len(set(recorder.sources[i]))
-        link = (i in ends, count > 0, recorder.entries[i], count > 1)
+        linked, count = bool(recorder.sources[i]), recorder.counts[i]
+        link = (i in ends, linked, recorder.entries[i], count > 1)
         outputs.append(Output(layer, path, depth or 0, signal, parent, difference, *link))
     return outputs
 

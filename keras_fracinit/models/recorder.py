@@ -47,6 +47,7 @@ class Recorder:
             an operation stands between them, and if layers inside it computed the output.
         entries: For each record, what is kept of the input of its layer where an operation computed
             it; None if a layer returned it, or layers inside computed the output.
+        counts: For each record, how many tensors its layer took.
         paths: The paths of all layers that were called.
         lost_shapes: Whether a signal that is wanted was left out because a compiler does not know
             its shape in advance.
@@ -64,6 +65,7 @@ class Recorder:
         self.layers: list[Any] = []
         self.sources: list[tuple[int, ...]] = []
         self.entries: list[Any] = []
+        self.counts: list[int] = []
         self.paths: list[str] = []
         self.lost_shapes = False
         self._outputs: dict[int, _Seen] = {}  # by the ids of the tensors
@@ -110,6 +112,8 @@ class Recorder:
                 self._count += 1
                 origin = ((), None) if inside > before else (sources, self._entry(path, taken))
                 recorded = self._record("activations", layer, path, output, *origin)
+                if recorded:
+                    self.counts[-1] = sum(map(ops.is_tensor, taken))
                 place = len(self.rows) - 1 if recorded else None
                 self._outputs[id(output)] = _Seen(weakref.ref(output), self._count, place)
         return outputs
@@ -141,6 +145,7 @@ class Recorder:
         self.layers.append(layer)
         self.sources.append(sources)
         self.entries.append(entry)
+        self.counts.append(1)
         self.reduced.append(self.reduce(tensor))
         return True
 
