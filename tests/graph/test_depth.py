@@ -43,10 +43,10 @@ def nested(x):
     return model(x)
 
 
-SLOW = [pytest.param(build, marks=pytest.mark.slow) for build in (passing, summed)]
+SLOW = [pytest.param(build, marks=pytest.mark.slow) for build in (passing, summed, nested)]
 
 
-@pytest.mark.parametrize("build", [residual, nested, *SLOW])
+@pytest.mark.parametrize("build", [residual, *SLOW])
 def test_depth_costs_no_recursion(build):
     inputs, limit = keras.Input((2,)), sys.getrecursionlimit()
     sys.setrecursionlimit(10**5)  # Keras itself needs two frames a layer to find the calls

@@ -93,6 +93,11 @@ WEIGHTED = {
 }
 
 
+QUICK = ("Dense", "ReversibleEmbedding", "GRU", "RNN", "PReLU", "SpectralNormalization", "LoRA")
+SOME = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in WEIGHTED]
+
+
+@pytest.mark.slow  # reads the code of all layers
 def test_every_layer_of_keras_with_weights_is_tried():
     """Those whose own code, or that of a class of Keras they derive from, adds a weight."""
     adding = set()
@@ -104,7 +109,7 @@ def test_every_layer_of_keras_with_weights_is_tried():
     assert adding - {name.partition(",")[0] for name in WEIGHTED} == others
 
 
-@pytest.mark.parametrize("name", WEIGHTED)
+@pytest.mark.parametrize("name", SOME)
 def test_every_matrix_is_listed_once_with_a_law_or_a_reason(name):
     shape, call = WEIGHTED[name]
     inputs = keras.Input(shape, dtype="int32" if "Embedding" in name else None)

@@ -116,7 +116,7 @@ def test_the_logger_takes_several_inputs_and_says_how_where_it_cannot_tell():
         build_model(model, probe_data((A, B), model).x)
     model([A, B])
     model.compile("sgd", "mse", run_eagerly=True)
-    for probe in ([A, B], (A, B), ([A, B], Y)):
+    for probe in ([A, B], ([A, B], Y)):
         logger = MomentLogger(probe, to_logs=False)
         model.fit([A, B], Y, verbose=0, callbacks=[logger])
         paths = {path.rpartition("/")[-1] for path in logger.history.layer}
