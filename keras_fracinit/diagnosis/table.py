@@ -69,8 +69,8 @@ def _notable(layers: Sequence[LayerDiagnosis]) -> list[int]:
     ]
 
 
-def _range(low: float, high: float) -> str:
-    return "" if math.isnan(low) else f"{low:.2g} to {high:.2g}"
+def _range(low: float, high: float, digits: int = 2) -> str:
+    return "" if math.isnan(low) else f"{low:.{digits}g} to {high:.{digits}g}"
 
 
 def _fixed(value: float) -> str:
@@ -81,7 +81,7 @@ def _order(layer: LayerDiagnosis) -> str:
     if not layer.law:
         return ""
     order = EffectiveOrder(layer.effective_order, layer.order_censored).text(3)
-    interval = _range(layer.order_low, layer.order_high)
+    interval = _range(layer.order_low, layer.order_high, 3)
     return f"{order} ({interval})" if interval else order
 
 
