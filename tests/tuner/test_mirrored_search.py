@@ -4,23 +4,13 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+from hypermodels import FAST, array, hyperparameters
 
 import keras_fracinit as kf
 from keras_fracinit.tuner import FracInitHyperModel, FracMLP, frac_initializer, reference, results
 
 layers = keras.layers
 X = np.random.default_rng(0).normal(size=(8, 2, 3)).astype("float32")
-FAST = {"jit_compile": True} if keras.backend.backend() == "jax" else {"run_eagerly": True}
-
-
-def hyperparameters(**values):
-    hp = kt.HyperParameters()
-    hp.values.update(values)
-    return hp
-
-
-def array(tensor):
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
 
 
 def stack(built=True, widths=(8, 8), units=4, activation="relu", head=()):
