@@ -68,7 +68,7 @@ def draw_kernels() -> None:
             theirs = keras.initializers.Orthogonal()
         else:
             theirs = keras.initializers.VarianceScaling(2.0, distribution=distribution)
-        for side, rounds in ((64, 400), (1024, 40), (4096, 12)):
+        for side, rounds in ((64, 1000), (1024, 40), (4096, 12)):
             if distribution == "orthogonal" and side > 1024:
                 continue  # minutes of QR, the same on both sides
             shape = (side, side)
@@ -90,7 +90,7 @@ def draw_mirrored_kernels() -> None:
         for pairs in ("outputs", "both", "inputs"):
             ours = FracReLU(distribution=distribution, pairs=pairs)
             theirs = FracReLU(distribution=distribution)
-            for side, rounds in ((64, 200), (1024, 9 if distribution == "orthogonal" else 40)):
+            for side, rounds in ((64, 600), (1024, 9 if distribution == "orthogonal" else 40)):
                 shape = (side, side)
                 figures = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
                 cells = [f"{1e3 * figures[0]:.3f}", f"{1e3 * figures[1]:.3f}", f"{figures[2]:.3f}"]
