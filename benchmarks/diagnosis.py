@@ -13,8 +13,9 @@ The sick ones have all layers too small or too large by 20 %, one bad layer in t
 that collapse, a dead layer, or gradients that explode; the table has how many are found at each
 width. At small widths the signal strays as far by chance.
 
-`--keep` appends each result to a file and goes on from there, `--models` is the number of healthy
-ones, and a fifth of it the number of sick ones per kind and width.
+`--keep` appends each result to a file and goes on from there, also after an interruption, which
+prints the tables of what there is. `--models` is the number of healthy ones, and a fifth of it the
+number of sick ones per kind and width.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,12 +77,15 @@ def mlp(rng: np.random.Generator, **options: Any) -> Case:
         stack += options.get("behind", list)()
     head = layers.Dense(options.get("head", 10), options.get("output"))
     model = keras.Sequential([keras.Input((32,)), *stack, head])
-    return Case(drawn(model, rng), inputs(rng, 32), {"training": "behind" in options})
+    training = "behind" in options
+    return Case(drawn(model, rng, dropout=training), inputs(rng, 32), {"training": training})
 
 
-def drawn(model: keras.Model, rng: np.random.Generator, s: float | None = None) -> keras.Model:
+def drawn(
+    model: keras.Model, rng: np.random.Generator, s: float | None = None, dropout: bool = False
+) -> keras.Model:
     order = float(rng.choice([0.0, 0.5, 1.0, 2.0])) if s is None else s
-    reinitialize(model, s=order, seed=int(rng.integers(2**31)))
+    reinitialize(model, s=order, seed=int(rng.integers(2**31)), dropout=dropout)
     return model
 
 
@@ -179,21 +184,41 @@ def dead(rng: np.random.Generator, width: int) -> Case:
     return case
 
 
-SICK: dict[str, tuple[str, Callable[[np.random.Generator, int], Case]]] = {
-    "all x0.8": ("size weights", lambda rng, width: scaled(rng, width, 0.8, slice(10))),
-    "all x1.25": ("size weights", lambda rng, width: scaled(rng, width, 1.25, slice(10))),
-    "one x0.1": ("size weights", lambda rng, width: scaled(rng, width, 0.1, slice(5, 6))),
-    "one x10": ("size weights", lambda rng, width: scaled(rng, width, 10.0, slice(5, 6))),
-    "collapsed": ("angles", lambda rng, width: stack_of(rng, width, 100)),
-    "dead": ("zeros", dead),
-    "gradients": ("gradients", lambda rng, width: stack_of(rng, width, 50, "tanh")),
+class Sick(NamedTuple):
+    """A kind of sick networks: the verdicts that find it, its widths, and how it is made."""
+
+    verdicts: frozenset[str]
+    widths: tuple[int, ...]
+    make: Callable[[np.random.Generator, int], Case]
+
+
+def of_scale(factor: float, places: slice) -> Sick:
+    kinds = frozenset({"size", "weights"})
+    return Sick(kinds, WIDTHS, lambda rng, width: scaled(rng, width, factor, places))
+
+
+def of_depth(kind: str, depth: int, activation: str) -> Sick:
+    widths = (32, 64, 128)
+    return Sick(
+        frozenset({kind}), widths, lambda rng, width: stack_of(rng, width, depth, activation)
+    )
+
+
+SICK = {
+    "all x0.8": of_scale(0.8, slice(10)),
+    "all x1.25": of_scale(1.25, slice(10)),
+    "one x0.1": of_scale(0.1, slice(5, 6)),
+    "one x10": of_scale(10.0, slice(5, 6)),
+    "collapsed": of_depth("angles", 100, "relu"),
+    "dead": Sick(frozenset({"zeros"}), WIDTHS, dead),
+    "gradients": of_depth("gradients", 50, "tanh"),
 }
 
 
 def sick(kind: str, width: int, number: int) -> Case:
     """A sick network of this kind and width, the same one for the same number."""
     place = list(SICK).index(kind)
-    return SICK[kind][1](np.random.default_rng([2, place, width, number]), width)
+    return SICK[kind].make(np.random.default_rng([2, place, width, number]), width)
 
 
 # Judging them.
@@ -215,9 +240,9 @@ def tasks(models: int) -> Iterator[tuple[str, Callable[[], Case]]]:
     """Names each network, and tells how to make it."""
     for number in range(models):
         yield f"healthy/{number}", lambda number=number: healthy(number)  # type: ignore[misc]
-    for kind in SICK:
-        for width in WIDTHS:
-            for number in range(models // 5):
+    for number in range(models // 5):
+        for kind, sick_ones in SICK.items():
+            for width in sick_ones.widths:
                 name = f"{kind}/{width}/{number}"
                 yield name, lambda k=kind, w=width, n=number: sick(k, w, n)  # type: ignore[misc]
 
@@ -229,17 +254,18 @@ def measured(models: int, keep: Path | None) -> dict[str, list[str]]:
         rows = [json.loads(line) for line in keep.read_text(encoding="utf-8").splitlines()]
         known = {row["name"]: row["kinds"] for row in rows}
     wanted = dict(tasks(models))
-    for place, (name, make) in enumerate(wanted.items(), start=1):
-        if name not in known:
-            keras.utils.clear_session(free_memory=False)
-            keras.utils.set_random_seed(place)
-            known[name] = kinds_of(make())
-            if keep is not None:
-                with keep.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps({"name": name, "kinds": known[name]}) + "\n")
-            if place % 25 == 0:
-                print(f"{place} of {len(wanted)}", file=sys.stderr, flush=True)
-    return {name: known[name] for name in wanted}
+    with suppress(KeyboardInterrupt):
+        for place, (name, make) in enumerate(wanted.items(), start=1):
+            if name not in known:
+                keras.utils.clear_session(free_memory=False)
+                keras.utils.set_random_seed(place)
+                known[name] = kinds_of(make())
+                if keep is not None:
+                    with keep.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps({"name": name, "kinds": known[name]}) + "\n")
+                if place % 25 == 0:
+                    print(f"{place} of {len(wanted)}", file=sys.stderr, flush=True)
+    return {name: known[name] for name in wanted if name in known}
 
 
 def show(results: dict[str, list[str]]) -> None:
@@ -259,15 +285,15 @@ def show(results: dict[str, list[str]]) -> None:
         part = rows[place :: len(HEALTHY)]
         groups.add_row(make.__name__, str(len(part)), str(sum(map(bool, part))))
     Console().print(groups)
-    found = Table(title=f"of {len(rows) // 5} sick networks each, found at width")
+    found = Table(title="share of the sick networks that is found, by width")
     for column in ("sick", *map(str, WIDTHS)):
         found.add_column(column, justify="right")
-    for kind, (expected, _) in SICK.items():
+    for kind, sick_ones in SICK.items():
         cells = []
         for width in WIDTHS:
             part = [k for name, k in results.items() if name.startswith(f"{kind}/{width}/")]
-            hits = sum(bool({*kinds} & {*expected.split()}) for kinds in part)
-            cells.append(f"{hits / max(len(part), 1):.1%}")
+            hits = sum(not sick_ones.verdicts.isdisjoint(kinds) for kinds in part)
+            cells.append(f"{hits / len(part):.1%}" if part else "")
         found.add_row(kind, *cells)
     Console().print(found)
 

@@ -40,7 +40,7 @@ from typing import NamedTuple
 import numpy as np
 
 # Per healthy network and kind of verdict; together 5 %.
-ALLOWED = {"sizes": 0.02, "gradients": 0.02, "angles": 0.005, "zeros": 0.005}
+ALLOWED = {"sizes": 0.02, "weights": 0.01, "gradients": 0.01, "angles": 0.005, "zeros": 0.005}
 
 
 PARALLEL = 0.99  # the cosine from which on inputs count as parallel

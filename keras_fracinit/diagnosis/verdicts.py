@@ -144,7 +144,8 @@ def _weights(evidence: Evidence) -> Iterator[str]:
     """Reports weights of a wrong scale where the signal itself is inside its band."""
     found = []
     for walk, sizes in zip(evidence.walks, evidence.sizes, strict=True):
-        weights = drifts_of_weights(walk, evidence.known)
+        chance = ALLOWED["weights"] / len(evidence.walks)
+        weights = drifts_of_weights(walk, evidence.known, chance)
         if abs(weights.excess) > 1.0 >= abs(sizes.excess) and agree(walk, sizes, weights):
             found.append((abs(weights.excess), walk, weights))
     if found:

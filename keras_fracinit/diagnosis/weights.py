@@ -12,12 +12,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from keras_fracinit.diagnosis.chance import reach_of
 from keras_fracinit.diagnosis.drifts import Drifts
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.propagation import moments
-
-_REACH = 4.0  # standard deviations: the chance is 6e-5, no share of what is allowed
-
 
 _LEAST = math.log(2.0)  # less than a factor of two of the signal does no harm
 
@@ -25,34 +23,31 @@ _LEAST = math.log(2.0)  # less than a factor of two of the signal does no harm
 _AGREES = 4.0  # standard deviations of the signal around what theory says for the weights
 
 
-def drifts_of_weights(walk: Walk, known: Any) -> Drifts:
+def drifts_of_weights(walk: Walk, known: Any, chance: float) -> Drifts:
     """Computes how far the weights of each layer so far move the signal beyond order 2.
 
     A layer of gain g moves it by `log(g E q)/2`, which is 0 at s = 2 and largest at s = 0.
     """
-    values, lows, highs, deviations = [], [], [], []
+    rows, variances = [], []
     value = high = variance = 0.0
     for step in walk.steps:
-        for item in kernels_in(step.first.layer, known):
-            value += _log_scale(item)
-            high += _log_scale_at_0(item)
-            variance += 0.5 / item.weights
-        value, high, variance = step.share * value, step.share * high, step.share**2 * variance
-        values.append(value)
-        lows.append(0.0)
-        highs.append(high)
-        deviations.append(math.sqrt(variance))
-    return Drifts(
-        tuple(values), tuple(lows), tuple(highs), tuple(deviations), reach=_REACH, least=_LEAST
-    )
+        items = kernels_in(step.first.layer, known)
+        variances.append(step.share**2 * math.fsum(0.5 / item.weights for item in items))
+        variance = step.share**2 * variance + variances[-1]
+        value = step.share * (value + math.fsum(map(_log_scale, items)))
+        high = step.share * (high + math.fsum(map(_log_scale_at_0, items)))
+        rows.append((value, 0.0, high, math.sqrt(variance)))
+    values, lows, highs, deviations = zip(*rows, strict=True)
+    reach = reach_of(variances, [step.share for step in walk.steps], chance)
+    return Drifts(values, lows, highs, deviations, reach, _LEAST)
 
 
 def agree(walk: Walk, sizes: Drifts, weights: Drifts) -> bool:
     """Whether the signal does as the weights say where they are the strongest evidence."""
     place = weights.strongest
     measured, deviation = sizes.values[place], sizes.deviations[place]
-    middle = 0.5 * (sizes.lows[place] + sizes.highs[place])
-    if (measured - middle) * weights.excess <= 0.0:
+    small = weights.excess < 0.0
+    if measured >= sizes.highs[place] if small else measured <= sizes.lows[place]:
         return False
     expected = sum(step.mean for step in walk.steps[: place + 1])
     if math.isnan(expected):  # no size is predicted behind a smooth activation
