@@ -64,6 +64,10 @@ def _draw_sizes(
         )
         label = "theory of these weights" if first else None
         axes.plot(places, predicted, ":", color="0.2", linewidth=1.4, label=label)
+    gradient = np.array([layer.gradient for layer in layers])
+    if np.isfinite(gradient).any():
+        gradient[~(np.isfinite(gradient) & (gradient > 0.0))] = np.nan
+        axes.plot(gradient, "--", color="0.5", linewidth=1.2, label="gradient, sent back")
     size = np.array([layer.size for layer in layers])
     size[~(np.isfinite(size) & (size > 0.0))] = np.nan
     axes.plot(size, "o-", color=colour, markersize=3.0, linewidth=1.2, label="measured")
@@ -101,6 +105,7 @@ def diagnosis(diagnosis: Diagnosis) -> Figure:
 
     The upper part has the size of each output, on a logarithmic scale. Where theory follows, the
     band of one draw of the weights is grey and the size expected for these weights is dotted. The
+    norm of the gradient, relative to that at the outputs, is dashed. The
     lower part has one minus the mean cosine between inputs; in the shaded region they are parallel,
     and later layers cannot tell them apart. The verdicts are the title: green if the network is
     healthy, else vermilion.
