@@ -49,6 +49,13 @@ ONCE = [
     *("project/test_docs.py", "project/test_contributing.py"),
 ]
 collect_ignore = [] if BACKEND == "tensorflow" else ONCE
+# The slow tests of what each backend does in its own way: draws, devices, files and training. Slow
+# simulations, diagnoses and searches run once: what they do with numbers is the same everywhere.
+SLOW_EVERYWHERE = (
+    *("tests/callbacks/", "tests/models/", "tests/project/test_random_models.py"),
+    *("tests/planning/test_mirrored_models.py", "tests/planning/test_large_kernels.py"),
+    *(f"tests/initializers/test_{name}.py" for name in ("distribution", "pairs", "saving")),
+)
 
 
 # Examples of docstrings that search.
@@ -97,8 +104,8 @@ def pytest_collection_modifyitems(config, items):
     """Chooses what is slow, and what only the run with TensorFlow has; puts slow tests first.
 
     No worker is to begin a long test when the others have finished. One backend runs the whole
-    products of cases, of which a covering set runs on all, and all searches and diagnoses: what
-    they do with results is independent of the backend.
+    products of cases, of which a covering set runs on all, and the slow tests outside of
+    `SLOW_EVERYWHERE`.
     """
     for item in items:
         words = QUICK_CASES.get(getattr(item, "originalname", None))
@@ -112,8 +119,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def _is_once(item):
-    slow = item.get_closest_marker("slow") and item.path.parent.name in ("tuner", "diagnosis")
-    return bool(item.get_closest_marker("product") or slow)
+    slow = item.get_closest_marker("slow") and not item.nodeid.startswith(SLOW_EVERYWHERE)
+    return bool(slow or item.get_closest_marker("product"))
 
 
 def pytest_collection_finish():
