@@ -5,7 +5,7 @@ KERAS_BACKEND ?= tensorflow
 PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 FOR_TESTS := .venv/with-dev $(patsubst %,.venv/with-%,$(filter jax torch,$(KERAS_BACKEND)))
 
-.PHONY: demo test test-slow test-all test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean
+.PHONY: demo test test-slow test-all test-random test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
@@ -19,6 +19,10 @@ test-slow: $(FOR_TESTS)
 
 test-all: $(FOR_TESTS)
 	$(PYTEST)
+
+# Random models by the thousand, which takes half an hour; RANDOM_MODELS=100 for fewer.
+test-random: $(FOR_TESTS)
+	RANDOM_MODELS=$(or $(RANDOM_MODELS),1000) $(PYTEST) tests/project/test_random_models.py
 
 test-backends:
 	$(MAKE) test-all KERAS_BACKEND=tensorflow
