@@ -13,7 +13,7 @@ from keras_fracinit.diagnosis.chance import ALLOWED, PARALLEL, angles_at, reach_
 from keras_fracinit.planning import reinitialize
 
 layers = keras.layers
-X = normal(128, 32)
+X = normal(48, 32)
 
 
 def mlp(depth, width, activation="relu", head=(), inputs=32):
@@ -42,7 +42,7 @@ def test_all_verdicts_share_five_percent():
     ],
 )
 def test_a_walk_reaches_as_far_as_simulated(variances, shares):
-    draws, chance = 200_000, 0.02
+    draws, chance = 60_000, 0.02
     random, walk, total = np.random.default_rng(0), np.zeros(draws), 0.0
     reach, outside = reach_of(variances, shares, chance), np.zeros(draws, bool)
     for variance, share in zip(variances, shares, strict=True):
@@ -59,9 +59,9 @@ def test_one_step_reaches_as_far_as_the_normal_law_and_none_nowhere():
     assert tiny == pytest.approx(2.326348, abs=1e-3)
 
 
-@pytest.mark.parametrize("width", [1, 4, 64])
+@pytest.mark.parametrize("width", [1, 8])
 def test_the_third_cumulant_is_that_of_log_chi_squared(width):
-    logs = 0.5 * np.log(np.random.default_rng(0).chisquare(width, size=2_000_000))
+    logs = 0.5 * np.log(np.random.default_rng(0).chisquare(width, size=500_000))
     expected = np.mean((logs - logs.mean()) ** 3)
     found = third_cumulant(kf.log_norm("linear", 2, width).variance)
     assert found == pytest.approx(expected, rel=0.05)
@@ -90,7 +90,7 @@ def test_the_angle_of_one_unit_says_nothing():
 # Narrow heads.
 
 
-@pytest.mark.parametrize(("activation", "depth"), [("sigmoid", 0), ("linear", 1), ("sigmoid", 3)])
+@pytest.mark.parametrize(("activation", "depth"), [("sigmoid", 0), ("linear", 3)])
 def test_a_model_of_one_output_is_healthy(activation, depth):
     head = layers.Dense(1, activation, name="out")
     for seed in range(3):
@@ -100,7 +100,7 @@ def test_a_model_of_one_output_is_healthy(activation, depth):
 
 def test_one_unit_that_is_zero_for_half_of_the_inputs_is_not_dying():
     model = mlp(1, 32, head=[layers.Dense(1, "relu")])
-    for seed in range(5):
+    for seed in range(3):
         verdicts = diagnose(fresh(model, seed), X, gradients=False).verdicts
         assert not any(verdict.startswith("dying") for verdict in verdicts)
 
@@ -115,19 +115,22 @@ def test_a_collapse_is_told_from_the_layers_before_one_unit():
 
 
 @pytest.mark.parametrize(
-    ("activation", "depth", "width"), [("tanh", 8, 64), ("relu", 4, 64), ("tanh", 8, 20)]
+    ("activation", "depth", "width"),
+    [
+        pytest.param("tanh", 8, 64, marks=pytest.mark.slow),
+        ("relu", 4, 64),
+        ("tanh", 8, 20),  # as a PINN
+    ],
 )
 def test_a_narrow_head_hides_no_sick_body(activation, depth, width):
     inputs = 2 if width == 20 else 32
     x = np.random.default_rng(0).uniform(-1.0, 1.0, size=(64, inputs)).astype("float32")
-    for seed in range(2):
-        keras.utils.set_random_seed(seed)
-        model = mlp(depth, width, activation, [layers.Dense(1)], inputs)  # Glorot's scale
-        verdict = diagnose(model, x, gradients=False).verdicts[0]
-        assert verdict.startswith("vanishes")
-        assert "net/dense" not in verdict  # that is the head
-        ours = diagnose(fresh(model, seed), x, gradients=False)
-        assert ours.healthy, ours.verdicts
+    model = mlp(depth, width, activation, [layers.Dense(1)], inputs)  # Glorot's scale
+    verdict = diagnose(model, x, gradients=False).verdicts[0]
+    assert verdict.startswith("vanishes")
+    assert "net/dense" not in verdict  # that is the head
+    ours = diagnose(fresh(model), x, gradients=False)
+    assert ours.healthy, ours.verdicts
 
 
 def test_a_verdict_names_the_place_where_the_evidence_is_strongest():

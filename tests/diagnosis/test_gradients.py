@@ -52,7 +52,9 @@ def test_a_tanh_network_keeps_its_signal_and_not_its_gradient():
     assert growth == pytest.approx(Smooth("tanh").gradient_factor, abs=0.03)
 
 
-@pytest.mark.parametrize(("factor", "word"), [(0.7, "vanish"), (1.4, "explode")])
+@pytest.mark.parametrize(
+    ("factor", "word"), [(0.7, "vanish"), pytest.param(1.4, "explode", marks=pytest.mark.slow)]
+)
 def test_kernels_of_a_wrong_scale_are_told_by_gradients_too(factor, word):
     model = fresh(mlp(8))
     for layer in model.layers:
@@ -83,7 +85,9 @@ def test_pooling_and_branches_are_no_fault_of_kernels():
     assert all(row.gradient > 0.0 for row in diagnosis)
 
 
-@pytest.mark.parametrize("distribution", [None, "untruncated_normal"])
+@pytest.mark.parametrize(
+    "distribution", [pytest.param(None, marks=pytest.mark.slow), "untruncated_normal"]
+)
 def test_gradients_of_a_mirrored_network_are_those_of_a_linear_one(distribution):
     model = mlp(6, 32)
     reinitialize(model, mirrored=True, distribution=distribution, seed=0)
@@ -115,10 +119,10 @@ def test_a_model_without_a_gradient_is_diagnosed_all_the_same():
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_the_spread_of_slopes_is_that_of_a_sample(law, slope, rate):
     random = np.random.default_rng(0)
-    slopes = slope(random.normal(size=400_000)) * (random.random(400_000) >= rate)
+    slopes = slope(random.normal(size=100_000)) * (random.random(100_000) >= rate)
     expected = np.mean(slopes**4) / np.mean(slopes**2) ** 2
     found = _slope_kurtosis(Dropout(law, rate) if rate else law)
-    assert found == pytest.approx(expected, rel=0.02)
+    assert found == pytest.approx(expected, rel=0.03)
 
 
 @pytest.mark.slow
