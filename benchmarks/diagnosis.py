@@ -1,6 +1,6 @@
 """Measures how often `diagnose` accuses healthy networks, and how often it finds sick ones.
 
-    python benchmarks/diagnosis.py --models 200 --keep diagnosis.jsonl    # some 20 minutes
+    python benchmarks/diagnosis.py --models 1000 --keep diagnosis.jsonl    # some hours; 200: one
 
 Every network is fixed by its number. The healthy ones are fresh from `reinitialize` or
 `FracActivation`'s scale: MLPs, convolutional, residual and normalized networks, with dropout,

@@ -47,7 +47,7 @@ def diagnose(
     nats after k layers, where mu_2 and nu^2 are mean and variance of one layer under He's scale.
     With c, 2.3 for one layer and 3.0 for twenty, 98 in 100 draws stay inside behind every layer;
     the verdict names the layers where the evidence is strongest. All kinds of verdict together
-    accuse about 5 % of healthy networks.
+    accuse at most 5 % of healthy networks.
     The band is wider over the positions of an image or a sequence, for zeros that pad the edges,
     and in models with several such walks, one of which leaves its band more easily. The effect of
     pooling is left out.
