@@ -209,7 +209,7 @@ SICK = {
     "all x1.25": of_scale(1.25, slice(10)),
     "one x0.1": of_scale(0.1, slice(5, 6)),
     "one x10": of_scale(10.0, slice(5, 6)),
-    "collapsed": of_depth("angles", 100, "relu"),
+    "collapsed": of_depth("angles", 150, "relu"),
     "dead": Sick(frozenset({"zeros"}), WIDTHS, dead),
     "gradients": of_depth("gradients", 50, "tanh"),
 }
@@ -285,7 +285,7 @@ def show(results: dict[str, list[str]]) -> None:
         part = rows[place :: len(HEALTHY)]
         groups.add_row(make.__name__, str(len(part)), str(sum(map(bool, part))))
     Console().print(groups)
-    found = Table(title="share of the sick networks that is found, by width")
+    found = Table(title="sick networks that are found, by width")
     for column in ("sick", *map(str, WIDTHS)):
         found.add_column(column, justify="right")
     for kind, sick_ones in SICK.items():
@@ -293,7 +293,7 @@ def show(results: dict[str, list[str]]) -> None:
         for width in WIDTHS:
             part = [k for name, k in results.items() if name.startswith(f"{kind}/{width}/")]
             hits = sum(not sick_ones.verdicts.isdisjoint(kinds) for kinds in part)
-            cells.append(f"{hits / len(part):.1%}" if part else "")
+            cells.append(f"{hits}/{len(part)} ({hits / len(part):.0%})" if part else "")
         found.add_row(kind, *cells)
     Console().print(found)
 
