@@ -373,8 +373,10 @@ def test_every_way_to_build_a_model_is_diagnosed_and_left_alone(network):
 def test_fresh_architectures_do_not_stray(build, x):
     model = build()
     model(x)
-    diagnosis = diagnose(fresh(model), x)
-    strays = [v for v in diagnosis.verdicts if v.startswith(("vanishes", "explodes"))]
+    # JAX compiles every step of every gradient, and test_gradients.py has those that matter.
+    diagnosis = diagnose(fresh(model), x, gradients=keras.backend.backend() != "jax")
+    words = ("vanishes", "explodes", "weights", "gradients")
+    strays = [v for v in diagnosis.verdicts if v.startswith(words)]
     assert not strays
     assert any(row.walk for row in diagnosis)
 
