@@ -11,7 +11,8 @@ errors.
 
 The sick ones have all layers too small or too large by 20 %, one bad layer in the middle, inputs
 that collapse, a dead layer, or gradients that explode; the table has how many are found at each
-width. At small widths the signal strays as far by chance.
+width. At small widths the signal strays as far by chance, and the weights have to tell.
+`results/diagnosis.txt` keeps the tables of one run.
 
 `--keep` appends each result to a file and goes on from there, also after an interruption, which
 prints the tables of what there is. `--models` is the number of healthy ones, and a fifth of it the
