@@ -38,7 +38,7 @@ from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.forward_pass import Output
 from keras_fracinit.propagation.moments import LogNorm, log_norm
 
-_LEAST = math.log(4.0)  # less than a factor of four between two layers does no harm
+_LEAST = math.log(10.0)  # less than a factor of ten does no harm; one sigmoid makes five
 
 
 _MOVES = (Effect.PASSES, Effect.AVERAGES, Effect.PICKS)

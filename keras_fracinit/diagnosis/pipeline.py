@@ -73,7 +73,7 @@ def diagnose(
     Every output of a model is judged, on its own way.
 
     A gradient keeps its norm where the signal keeps its size, and strays as far. A verdict says
-    that gradients explode or vanish if they leave that band, by a factor of four at least: those of
+    that gradients explode or vanish if they leave that band, by a factor of ten at least: those of
     tanh, which keeps the signal, grow by 1.09 per layer.
 
     Where inputs collapse, the verdict after it names the cures for this model: mirrored weights, or

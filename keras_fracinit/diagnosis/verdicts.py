@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from keras_fracinit.diagnosis.chance import ALLOWED, PARALLEL, Angles, angles_at
 from keras_fracinit.diagnosis.cure import Cure
 from keras_fracinit.diagnosis.drifts import Drifts
@@ -14,6 +16,8 @@ from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.diagnosis.weights import agree, drifts_of_weights
 from keras_fracinit.graph.downstream import NORMALIZED
 from keras_fracinit.graph.operations import Effect, effect_of, resets_scale
+from keras_fracinit.laws.base import Law
+from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.forward_pass import Output
 
 COLLAPSED = PARALLEL  # its name up to 0.2
@@ -79,13 +83,19 @@ def verdicts_of(evidence: Evidence) -> tuple[list[str], list[str]]:
 
 
 def _signals(path: Sequence[Output], known: Any) -> Sequence[Output]:
-    """Drops the outputs from the last kernel on if no law follows it.
+    """Drops the outputs from the last kernel on if they are nearly parallel by their nature.
 
-    A softmax is the usual case; its outputs are nearly parallel.
+    Those of a softmax are, which no law follows, and those of a sigmoid, which is 0.5 at 0.
     """
     places = [i for i, output in enumerate(path) if kernels_in(output.layer, known)]
-    lost = places and any(item.law is None for item in kernels_in(path[places[-1]].layer, known))
-    return path[: places[-1]] if lost else path
+    laws = [item.law for item in kernels_in(path[places[-1]].layer, known)] if places else []
+    return path[: places[-1]] if any(law is None or _is_offset(law) for law in laws) else path
+
+
+def _is_offset(law: Law) -> bool:
+    """Whether the activation is not 0 at 0, so that outputs for small inputs are all alike."""
+    smooth = point_mass_of(law)
+    return smooth is not None and abs(float(smooth.value(np.zeros(1))[0])) > 1e-3
 
 
 def _not_finite(outputs: Sequence[Output], known: _Kernels) -> Iterator[str]:
