@@ -145,7 +145,7 @@ def test_what_it_writes_is_what_kerastuner_reads(tmp_path):
 
 def test_a_grid_is_searched_to_its_end_and_no_point_twice(tmp_path, monkeypatch):
     def grid(hp):
-        order(hp, step=1.0)
+        order(hp, low=0.0, step=1.0)
         hp.Choice("rate", [0.0, 1.0])
 
     monkeypatch.setattr(sys.modules[__name__], "declare", grid)
