@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 KERAS_BACKEND ?= tensorflow
-PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q --durations=10 --durations-min=5
 FOR_TESTS := .venv/with-dev $(patsubst %,.venv/with-%,$(filter jax torch,$(KERAS_BACKEND)))
 
 .PHONY: demo test test-slow test-all test-random test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean

@@ -235,6 +235,7 @@ def test_batch_hooks_are_there_only_for_those_who_ask():
         assert getattr(hook, "_is_default", False) is expected
 
 
+@pytest.mark.slow
 def test_logs_are_the_same_floats_every_epoch(tmp_path):
     model = compiled()
     seen = []
@@ -432,6 +433,7 @@ def probes():
         yield "DataLoader", torch.utils.data.DataLoader(dataset, batch_size=len(X))
 
 
+@pytest.mark.slow
 def test_every_form_of_probe_gives_the_same_numbers():
     model = compiled()
     tables = {}

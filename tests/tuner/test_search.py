@@ -65,6 +65,7 @@ def test_a_search_keeps_every_execution(name, tmp_path):
     assert accuracy["accuracy"] == pytest.approx(frame[frame.trial == best.trial_id].score.max())
 
 
+@pytest.mark.slow
 def test_what_is_recorded_is_the_log_norm_of_the_network(tmp_path):
     probe = X[:20]
     hypermodel = FracInitHyperModel(classifier, seed=0, probe=probe)
