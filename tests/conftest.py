@@ -46,6 +46,7 @@ def pytest_configure(config):
 ONCE = [
     *("utils", "laws", "propagation", "plots", "cli"),
     *("tuner/test_resuming.py", "tuner/test_distributed_tuning.py"),
+    *(f"diagnosis/test_{name}.py" for name in ("calibration", "evidence", "walks")),
     *("project/test_docs.py", "project/test_contributing.py"),
 ]
 collect_ignore = [] if BACKEND == "tensorflow" else ONCE
