@@ -12,7 +12,7 @@ is resident before the call is subtracted: the model, its input, and all that th
 small VGG, whose kernels have 1 MiB at most, has loaded, traced and left with the allocator. The
 allocator (glibc's) is told to return freed memory, of which it keeps some 32 MiB otherwise.
 
-A second table plans residual networks of 500 and 2,000 layers, in processor time: the time for each
+Another table plans residual networks of 500 and 2,000 layers, in processor time: the time for each
 layer must not grow with their number.
 """
 

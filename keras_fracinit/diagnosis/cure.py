@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from keras_fracinit.diagnosis.random_walk import KernelLaws, kernels_in
 from keras_fracinit.graph.call_graph import Graph
@@ -23,12 +22,12 @@ class Cure:
     """The cures for one model.
 
     Attributes:
-        model: The model.
+        graph: The calls of the model.
         kernels: Its kernels.
         known: The kernels of each layer, by its id.
     """
 
-    model: Any
+    graph: Graph
     kernels: Sequence[Kernel]
     known: dict[int, list[KernelLaws]]
 
@@ -43,7 +42,7 @@ class Cure:
     def _mirrored(self, items: Sequence[KernelLaws]) -> str:
         """Mirrored weights, if at least half of the kernels can have pairs; else what ends them."""
         kept = [k.not_scalable or ("it is frozen" if k.site.frozen else "") for k in self.kernels]
-        forms, _ = forms_of(Graph(self.model), self.kernels, kept)
+        forms, _ = forms_of(self.graph, self.kernels, kept)
         places = {id(kernel): place for place, kernel in enumerate(self.kernels)}
         found = [(item, forms[places[id(item.kernel)]]) for item in items]
         count = sum(form.pairs is not None for _, form in found)

@@ -31,7 +31,7 @@ from typing import Any
 from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
 from keras_fracinit.diagnosis.drifts import Drifts
 from keras_fracinit.diagnosis.random_walk import KernelLaws, LayerStep, Walk, edges, kernels_in
-from keras_fracinit.graph.operations import Effect, effect_of
+from keras_fracinit.graph.operations import moves_size
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Dropout, Linear
 from keras_fracinit.laws.smooth import point_mass_of
@@ -39,9 +39,6 @@ from keras_fracinit.models.forward_pass import Output
 from keras_fracinit.propagation.moments import LogNorm, log_norm
 
 _LEAST = math.log(10.0)  # less than a factor of ten does no harm; one sigmoid makes five
-
-
-_MOVES = (Effect.PASSES, Effect.AVERAGES, Effect.PICKS)
 
 
 def drifts_of_gradients(walk: Walk, outputs: Sequence[Output], known: Any, chance: float) -> Drifts:
@@ -113,7 +110,7 @@ def _pooled(first: Output, last: Output, outputs: Sequence[Output]) -> float:
     moved, output = 0.0, last
     while output is not first and output.parent >= 0:
         parent = outputs[output.parent]
-        if effect_of(output.layer) in _MOVES and output.gradient and parent.gradient:
+        if moves_size(output.layer) and output.gradient and parent.gradient:
             moved += parent.gradient.behind - output.gradient.behind
         output = parent
     return moved
@@ -146,5 +143,4 @@ def _slope_kurtosis(law: Law | None) -> float:
 
 
 def _inputs(item: KernelLaws) -> int:
-    site = item.kernel.site
-    return max(int(site.fan_in) // (2 if item.mirrored.sums_over_pairs else 1), 1)
+    return max(int(item.fan_in), 1)

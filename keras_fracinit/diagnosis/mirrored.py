@@ -86,11 +86,11 @@ class Mirrored(NamedTuple):
 PLAIN_KERNEL = Mirrored()
 
 
-def mirrored_of(model: Any, kernels: Sequence[Kernel], training: bool) -> list[Mirrored]:
+def mirrored_of(graph: Graph, kernels: Sequence[Kernel], training: bool) -> list[Mirrored]:
     """How each kernel takes part in a mirrored model, by its values."""
     if not any(_may_be_mirrored(kernel.site) for kernel in kernels):
         return [PLAIN_KERNEL] * len(kernels)
-    kept, graph = [kernel.not_scalable for kernel in kernels], Graph(model)
+    kept = [kernel.not_scalable for kernel in kernels]
     while True:
         forms, _ = forms_of(graph, kernels, kept, training)
         others = [

@@ -16,7 +16,7 @@ from keras_fracinit.diagnosis.report import Diagnosis
 from keras_fracinit.diagnosis.rows import expectations, rows_of
 from keras_fracinit.diagnosis.stations import Tracing
 from keras_fracinit.diagnosis.verdicts import Evidence, verdicts_of
-from keras_fracinit.graph.kernels import check_model
+from keras_fracinit.graph.kernels import look_into
 from keras_fracinit.models.backward_pass import NotMeasuredError, send_back
 from keras_fracinit.models.forward_pass import Output, observe, ways_to_ends
 from keras_fracinit.models.probe import probe_arrays, probe_data
@@ -117,15 +117,15 @@ def diagnose(
     several = tuple(check_order(order, "orders") for order in check_several("orders", orders))
     check_type("training", training, bool)
     check_type("gradients", gradients, bool)
-    kernels = check_model(model)
+    graph, kernels = look_into(model)
     data = probe_data(probe_arrays(x, name="x"), model).x
     values = [values_of(kernel.site.variable) for kernel in kernels]
-    mirrored = mirrored_of(model, kernels, training)
+    mirrored = mirrored_of(graph, kernels, training)
     known = laws_by_layer(kernels, values, mirrored, training)
     outputs, failure = observe(model, data, training, halves_by_layer(kernels, mirrored)), ""
     if gradients:
         outputs, failure = _with_gradients(model, data, training, outputs)
-    tracing = Tracing(model, outputs)
+    tracing = Tracing(graph, outputs)
     outputs, ways = tracing.outputs, ways_to_ends(tracing.outputs)
     walks = _distinct([w for way in ways for w in walks_of(tracing.stations(way), known)])
     sizes = [walk.drifts(ALLOWED["sizes"] / len(walks)) for walk in walks]
@@ -135,7 +135,7 @@ def diagnose(
         if gradients and not failure
     ]
     layers = rows_of(outputs, known, several, expectations(walks, sizes, back))
-    cure = Cure(model, kernels, known)
+    cure = Cure(graph, kernels, known)
     against, remarks = verdicts_of(
         Evidence(outputs, ways, walks, sizes, back, known, cure, training)
     )

@@ -85,9 +85,13 @@ class KernelLaws(NamedTuple):
         return self.kernel.site.width // (2 if self.mirrored.has_paired_outputs else 1)
 
     @property
+    def fan_in(self) -> float:
+        """The number of inputs that one output sums over, or of their pairs."""
+        return self.kernel.site.fan_in / (2 if self.mirrored.sums_over_pairs else 1)
+
+    @property
     def gain(self) -> float:
-        inputs = self.kernel.site.fan_in / (2 if self.mirrored.sums_over_pairs else 1)
-        return inputs * self.values.rms**2
+        return self.fan_in * self.values.rms**2
 
     @property
     def weights(self) -> int:

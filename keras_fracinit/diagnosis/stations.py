@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import keras
 
 from keras_fracinit.graph.call_graph import Graph, is_container
-from keras_fracinit.graph.operations import Effect, action_of, effect_of, ends_signal
+from keras_fracinit.graph.operations import Effect, action_of, effect_of, ends_signal, moves_size
 from keras_fracinit.graph.passages import Passage, Passages
 from keras_fracinit.laws.homogeneous import Linear
 from keras_fracinit.models.forward_pass import Output
@@ -23,9 +23,6 @@ from keras_fracinit.models.recorder import LOOPS
 
 # Their outputs are recorded, and not those of the layers in them.
 HIDING = (*LOOPS, keras.layers.SpectralNormalization)
-
-
-_MOVES = (Effect.PASSES, Effect.AVERAGES, Effect.PICKS)
 
 
 class Station(NamedTuple):
@@ -58,13 +55,13 @@ class Tracing:
         outputs: The outputs, with the parents that the graph of the model shows.
     """
 
-    def __init__(self, model: Any, outputs: Sequence[Output]) -> None:
+    def __init__(self, graph: Graph, outputs: Sequence[Output]) -> None:
         self.outputs = list(outputs)
         self._passages: dict[int, Passage | None] = {}  # by the ids of outputs
         self._entries: dict[int, Output] = {}
         if all(output.linked for output in outputs):
             return
-        passages = Passages(Graph(model))
+        passages = Passages(graph)
         calls = Counter(id(_called(output.layer)) for output in outputs)
         numbers: Counter[int] = Counter()
         places: dict[Any, int] = {None: 0} if outputs[0].layer is None else {}
@@ -113,7 +110,7 @@ def _through(passage: Passage | None) -> tuple[bool, bool, bool, bool]:
     if passage is None:
         return True, False, False, False
     operations = passage.operations
-    moves = any(effect_of(call.op) in _MOVES for call in operations)
+    moves = any(moves_size(call.op) for call in operations)
     acts = any(_acts(call.op) for call in operations)
     joins = any(len(call.inputs) > 1 for call in operations)
     ends = joins or any(ends_signal(call.op) for call in operations)
@@ -134,7 +131,7 @@ def _at(layer: Any) -> tuple[bool, bool, bool]:
             return True, False, False
         parts = [part for part in parts[0]._flatten_layers() if not is_container(part)]
     ends = any(map(ends_signal, parts))
-    moves = any(effect_of(part) in _MOVES for part in parts)
+    moves = any(map(moves_size, parts))
     if len(parts) > 1:
         return ends or moves, False, any(map(_acts, parts))
     return ends, moves, any(map(_acts, parts))

@@ -35,9 +35,7 @@ def table_of(layers: Sequence[LayerDiagnosis], verdicts: Sequence[str], wide: bo
             column("kind", lambda layer: layer.kind, is_text=True),
             column("depth", lambda layer: str(layer.depth)),
             *map(scale, layers[0].s_scales),
-            column(
-                "log-norm", lambda layer: f"{layer.log_norm_mean:.2f} +- {layer.log_norm_std:.2f}"
-            ),
+            column("log-norm", _log_norm),
             units,
             column("dead\ninputs", lambda layer: f"{layer.dead_inputs:.0%}"),
             cosine,

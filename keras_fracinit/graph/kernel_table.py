@@ -145,7 +145,7 @@ def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
         return []  # its vector is a state, of the iteration that finds the norm
     name, kind = type(layer).__name__, kind_of(layer)
     if kind is None:
-        listed = next((kind for kind in _TABLE if isinstance(layer, kind)), None)
+        listed = _listed(layer)
         reason = f"{name} has no kernel of a known kind"
         if listed is not None:
             reason = f"{name} computes its output otherwise than {listed.__name__} does"
@@ -164,12 +164,17 @@ def sites_of(layer: Any, recurrent: bool = False) -> list[KernelSite]:
 
 def has_kernel(layer: Any) -> bool:
     """Whether the layer holds a kernel of a known kind."""
-    return isinstance(layer, tuple(_TABLE)) and kind_of(layer) is not None
+    return kind_of(layer) is not None
+
+
+def _listed(layer: Any) -> type | None:
+    """The class in the table that a layer is an instance of; None if there is none."""
+    return next((kind for kind in _TABLE if isinstance(layer, kind)), None)
 
 
 def kind_of(layer: Any) -> type | None:
     """The class in the table whose output a layer computes; None if there is none."""
-    kind = next((kind for kind in _TABLE if isinstance(layer, kind)), None)
+    kind = _listed(layer)
     if kind is None:
         return None
     names = (*COMPUTED_BY, *(spec.attribute for spec in _TABLE[kind]))

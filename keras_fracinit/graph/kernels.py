@@ -93,10 +93,9 @@ def kernels_in(graph: Graph) -> list[Kernel]:
             seen.add(id(site.variable))
             known = [other for other in sites if other.spec.kind != "unknown"]
             alone = len(sites) == 1 or known == [site]
-            kernel = replace(_kernel(site, downstreams, hidden, alone), paths=_paths(site, chains))
-            if id(layer) in divided and not kernel.not_scalable:
-                kernel = replace(kernel, not_scalable=_DIVIDED)
-            kernels.append(kernel)
+            kernel = _kernel(site, downstreams, hidden, alone)
+            reason = kernel.not_scalable or (_DIVIDED if id(layer) in divided else "")
+            kernels.append(replace(kernel, not_scalable=reason, paths=_paths(site, chains)))
     return kernels
 
 
@@ -135,13 +134,8 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
     return Kernel(site, downstream, distribution, reason, alone)
 
 
-def check_model(model: Any) -> list[Kernel]:
-    """Lists the kernels of a model; refuses one that has none or cannot be changed."""
-    return look_into(model)[1]
-
-
 def look_into(model: Any) -> tuple[Graph, list[Kernel]]:
-    """Records the calls of a model and lists its kernels, as `check_model` does."""
+    """Records the calls of a model and lists its kernels; refuses one that cannot be changed."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
     unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]

@@ -180,6 +180,11 @@ def ends_signal(op: Any) -> bool:
 _ENDS = (Effect.SUMS, Effect.NORMALIZES, Effect.ENDS)
 
 
+def moves_size(op: Any) -> bool:
+    """Whether an operation may change the size by a factor that depends on the signal: pooling."""
+    return effect_of(op) in (Effect.PASSES, Effect.AVERAGES, Effect.PICKS)
+
+
 def resets_scale(op: Any, training: bool) -> bool:
     """Whether a layer takes the scale of the signal away in this mode, training or inference."""
     row = row_of(op)

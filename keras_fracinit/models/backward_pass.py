@@ -14,17 +14,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 from keras import ops
 
-from keras_fracinit.models.forward_pass import Gradient
-from keras_fracinit.models.recorder import Recorder, call_model, wide
+from keras_fracinit.models.forward_pass import Gradient, Signal, on_host
+from keras_fracinit.models.recorder import Recorder, call_model
 from keras_fracinit.utils.layer_calls import intercepting
 
 _COMPARED = 64  # samples
 
 
-Array = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 Key = tuple[str, int]  # "into" or "behind", and the index of the record; -1 for the input
 Tap = Callable[[Key, Any], Any]
 Ends = list[Any]  # the outputs of the model
@@ -69,7 +67,7 @@ def send_back(model: Any, x: Any, training: bool) -> list[Gradient]:
         cause = error.__cause__ or error
         text = str(cause).strip().partition("\n")[0]
         raise NotMeasuredError(f"{type(cause).__name__}: {text}") from error
-    arrays = {key: _on_host(gradient) for key, gradient in found.items()}
+    arrays = {key: on_host(gradient) for key, gradient in found.items()}
     sizes = {key: _size(array) - 0.5 * np.log(max(units, 1)) for key, array in arrays.items()}
     return [
         Gradient(
@@ -81,11 +79,7 @@ def send_back(model: Any, x: Any, training: bool) -> list[Gradient]:
     ]
 
 
-def _on_host(gradient: Any) -> Array:
-    return np.asarray(ops.convert_to_numpy(wide(gradient)))
-
-
-def _size(array: Array) -> float:
+def _size(array: Signal) -> float:
     """The mean logarithm, over the samples where it is not zero, of the norm of a gradient."""
     with np.errstate(all="ignore"):
         norms = np.linalg.norm(array.reshape(len(array), -1).astype(np.float64), axis=1)
@@ -93,7 +87,7 @@ def _size(array: Array) -> float:
         return float(np.mean(np.log(norms))) if norms.size else np.nan
 
 
-def _alike(array: Array) -> float:
+def _alike(array: Signal) -> float:
     """`tr S^2 / (tr S)^2`, S the second moment of the units of normalized samples."""
     samples = array[:_COMPARED].reshape(min(len(array), _COMPARED), -1, array.shape[-1])
     with np.errstate(all="ignore"):

@@ -139,7 +139,7 @@ def observe(
         i = len(found)
         parent = max(recorder.sources[i], default=i - 1)
         halves = halves_of(recorder.layers[i], found[parent][0] if parent >= 0 else None)
-        array = _on_host(tensor)
+        array = on_host(tensor)
         differences = None if halves is None else _differences(array, halves)
         if differences is None:
             found.append((None, None))
@@ -187,10 +187,11 @@ def ways_to_ends(outputs: Sequence[Output]) -> list[list[Output]]:
 
 def signal_of(tensor: Any) -> OutputStats:
     """Reduces an output on the host: a backend would compile each step for each shape."""
-    return _statistics(_on_host(tensor))
+    return _statistics(on_host(tensor))
 
 
-def _on_host(tensor: Any) -> Signal:
+def on_host(tensor: Any) -> Signal:
+    """Converts a tensor to NumPy: in float64 if it has that type, else in float32."""
     return np.asarray(ops.convert_to_numpy(wide(tensor)))
 
 

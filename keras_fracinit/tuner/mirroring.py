@@ -37,14 +37,14 @@ class Mirroring:
         return self.value == TUNE
 
     def forms(
-        self, model: Any, kernels: Sequence[Kernel], groups: Sequence[str | None]
+        self, graph: Graph, kernels: Sequence[Kernel], groups: Sequence[str | None]
     ) -> list[Form]:
         """The form of each kernel where the model is mirrored; a kernel in no group has none."""
         if not self.value:
             return [PLAIN] * len(kernels)
         pairs = zip(kernels, groups, strict=True)
         kept = [_kept(kernel) or ("" if group else "in no group") for kernel, group in pairs]
-        forms, _ = forms_of(Graph(model), kernels, kept)
+        forms, _ = forms_of(graph, kernels, kept)
         return forms
 
     def declare(self, hp: Any, mirrorable: bool) -> bool:

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, NoReturn
 
 import keras_tuner
 
-from keras_fracinit.graph.kernels import Kernel, kernels_of
+from keras_fracinit.graph.call_graph import Graph
+from keras_fracinit.graph.kernels import Kernel, kernels_in
 from keras_fracinit.graph.pairing import Form
 from keras_fracinit.planning.mirrored import check_some_mirrored
 from keras_fracinit.tuner.mirroring import Mirroring
@@ -65,9 +66,10 @@ class Tunable:
 
     def look(self, model: Any) -> Found:
         """Lists the kernels of a model."""
-        kernels = kernels_of(model)
+        graph = Graph(model)
+        kernels = kernels_in(graph)
         groups = self._groups.names([kernel.path for kernel in kernels])
-        forms = self._mirroring.forms(model, kernels, groups)
+        forms = self._mirroring.forms(graph, kernels, groups)
         pairs = zip(kernels, groups, strict=True)
         found = Found(kernels, [name if kernel.law else None for kernel, name in pairs], forms)
         self._names.update(name for name in found.names if name)

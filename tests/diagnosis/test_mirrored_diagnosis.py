@@ -12,7 +12,7 @@ import keras_fracinit as kf
 from keras_fracinit.diagnosis import diagnose
 from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
 from keras_fracinit.diagnosis.mirrored import mirrored_of
-from keras_fracinit.graph.kernels import kernels_of
+from keras_fracinit.graph.kernels import look_into
 from keras_fracinit.planning import reinitialize
 
 layers = keras.layers
@@ -48,7 +48,7 @@ def scaled(model, factor):
 
 
 def forms(model, training=False):
-    found = mirrored_of(model, kernels_of(model), training)
+    found = mirrored_of(*look_into(model), training)
     return [facts.form.pairs.form if facts.form.pairs else "" for facts in found]
 
 

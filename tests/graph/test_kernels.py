@@ -18,7 +18,7 @@ from architectures import (
 )
 
 from keras_fracinit import laws
-from keras_fracinit.graph.kernels import check_model, kernels_of
+from keras_fracinit.graph.kernels import kernels_of, look_into
 
 layers = keras.layers
 RELU, LINEAR = "ReLU()", "Linear()"
@@ -173,7 +173,7 @@ def test_an_unbuilt_stack_shows_what_follows_but_has_no_values():
         ("b", laws.LeakyReLU(0.2), ""),
     ]
     with pytest.raises(ValueError, match="`model` must be built"):
-        check_model(model)
+        look_into(model)
 
 
 def test_a_call_that_fails_leaves_keras_as_it_is_and_says_why():

@@ -8,6 +8,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from architectures import array
 from random_models import SAMPLES, build
 from scipy import stats
 
@@ -143,7 +144,3 @@ def check_saved_models_are_the_same(case, path):
 def outputs(model, x):
     found = model(x, training=False)
     return found if isinstance(found, list) else [found]
-
-
-def array(tensor):
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
