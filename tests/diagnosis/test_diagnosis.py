@@ -15,12 +15,12 @@ from architectures import (
     transformer,
     vgg,
 )
+from bands import reaches
 from networks import NETWORK_IDS, NETWORKS
 
 import keras_fracinit as kf
 from keras_fracinit import estimators, plots
 from keras_fracinit.diagnosis import Diagnosis, diagnose
-from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
 from keras_fracinit.planning import reinitialize
 
 layers, ops = keras.layers, keras.ops
@@ -37,14 +37,6 @@ def fresh(model, s=1.0, seed=0):
 
 
 X = normal(64, 32)
-
-
-def reaches(variances):
-    """How far the band extends beyond the means, below and above, behind each step."""
-    c = reach_of(variances, [1.0] * len(variances), 0.02)
-    total = np.cumsum(variances)
-    third = np.cumsum([third_cumulant(variance) for variance in variances])
-    return c * np.sqrt(total) - (c * c - 1.0) / 6.0 * third / total, c * np.sqrt(total)
 
 
 # The numbers.

@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 from architectures import array, normal
+from bands import reaches
 
 import keras_fracinit as kf
 from keras_fracinit.diagnosis import diagnose
-from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
 from keras_fracinit.diagnosis.mirrored import mirrored_of
 from keras_fracinit.graph.kernels import look_into
 from keras_fracinit.planning import reinitialize
@@ -145,10 +145,7 @@ def test_the_band_is_that_of_half_the_width():
     diagnosis, start = diagnose(model, X), math.log(diagnose(model, X)["input"].size)
     pairs, last = kf.log_norm("linear", 2, 8), kf.log_norm("linear", 2, 6)
     variances = [*[pairs.variance] * 4, last.variance]
-    reach = reach_of(variances, [1.0] * 5, 0.02)
-    third = sum(map(third_cumulant, variances)) / sum(variances)
-    above = reach * math.sqrt(sum(variances))
-    below = above - (reach**2 - 1.0) / 6.0 * third
+    below, above = (ends[-1] for ends in reaches(variances))
     assert math.log(diagnosis["net/last"].low) - start == pytest.approx(
         4 * pairs.mean + last.mean - below, abs=1e-9
     )
@@ -200,8 +197,8 @@ def test_after_a_step_of_training_a_model_is_one_like_any_other():
     assert forms(model) == [""] * 7
     rows = diagnose(model, X).layers
     variances = [*[kf.log_norm("relu", 2, 16).variance] * 6, kf.log_norm("linear", 2, 10).variance]
-    band = reach_of(variances, [1.0] * 7, 0.02) * math.sqrt(sum(variances[:6]))
-    assert math.log(rows[6].high / rows[0].size) == pytest.approx(band, abs=1e-9)
+    _, above = reaches(variances)
+    assert math.log(rows[6].high / rows[0].size) == pytest.approx(above[5], abs=1e-9)
 
 
 EAGER = {"run_eagerly": True}
