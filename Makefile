@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 KERAS_BACKEND ?= tensorflow
 PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q --durations=10 --durations-min=5
+WHEEL_PIP := $(BIN)/pip --disable-pip-version-check --python build/wheel/bin/python
 FOR_TESTS := .venv/with-dev $(patsubst %,.venv/with-%,$(filter jax torch,$(KERAS_BACKEND)))
 
 .PHONY: demo test test-slow test-all test-random test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean
@@ -36,14 +37,20 @@ lint: .venv/with-dev
 types: .venv/with-dev
 	$(BIN)/mypy
 
-# The wheel as a user gets it: built in isolation, imported from outside the checkout.
+# The wheel as a user gets it: built in isolation, and every module but the plots, which are an extra,
+# imported from outside the checkout, where there is nothing but what its metadata requires.
 wheel: .venv/with-dev
 	rm -rf build/wheel dist
 	$(BIN)/python -m build --wheel --outdir dist . >/dev/null
-	$(PYTHON) -m venv build/wheel
-	build/wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
-	cd build && TF_CPP_MIN_LOG_LEVEL=3 wheel/bin/python -c "import keras_fracinit as kf; \
+	$(PYTHON) -m venv --without-pip build/wheel
+	$(WHEEL_PIP) install --quiet --no-deps dist/*.whl
+	$(BIN)/python tests/project/link_requirements.py build/wheel keras_fracinit
+	$(WHEEL_PIP) check
+	cd build && TF_CPP_MIN_LOG_LEVEL=3 wheel/bin/python -W ignore -c "import pkgutil, keras_fracinit as kf; \
+		names = [m.name for m in pkgutil.walk_packages(kf.__path__, 'keras_fracinit.')]; \
+		[__import__(name) for name in names if '.plots' not in name]; \
 		print(kf.__file__, kf.FracReLU(s=1.0).describe((64, 64)))"
+	cd build && wheel/bin/keras-fracinit --version
 	test -f build/wheel/lib/python*/site-packages/keras_fracinit/py.typed
 
 # The site in build/site. A warning is an error (not with --quiet, which does not count them).
