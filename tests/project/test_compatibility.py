@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pickle
+import re
 import shutil
 import sys
 from dataclasses import asdict, is_dataclass
@@ -173,6 +174,7 @@ def test_pickled_initializers_load(name, fresh):
     assert loaded.describe(make.SHAPE) == fresh[name].describe(make.SHAPE)
 
 
+NUMBER = re.compile(r"-?\d+\.\d+(?:e[+-]\d+)?")
 LAWS = ("linear", "relu", "leaky", "randomized", "dropout", "smooth", "sampled", "stable")
 
 
@@ -185,7 +187,11 @@ def test_pickled_laws_load(name, fresh):
 def test_pickled_records_load(name, fresh):
     loaded, expected = unpickled(f"records-{name}"), fresh[f"records-{name}"]
     assert type(loaded) is type(expected)
-    assert str(loaded) == str(expected)
+    shown, again = str(loaded), str(expected)
+    assert NUMBER.sub("#", shown) == NUMBER.sub("#", again)
+    # The last bit of a power is not the same on every processor.
+    numbers = [[float(number) for number in NUMBER.findall(text)] for text in (shown, again)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-12)
     if is_dataclass(loaded):
         assert asdict(loaded).keys() == asdict(expected).keys()
 
