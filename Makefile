@@ -86,7 +86,7 @@ bench-learning: .venv/with-dev .venv/with-jax
 paper: .venv/with-dev
 	for n in 1 2 4 5 6; do OMP_NUM_THREADS=1 $(BIN)/python examples/paper/fig$$n.py || exit 1; done
 
-# An hour on two cores. Stopped, it goes on where it was; OPTIONS="--report", OPTIONS="--time".
+# 80 minutes on two cores. Stopped, it goes on where it was; OPTIONS="--report", OPTIONS="--time".
 paper-training: .venv/with-dev .venv/with-jax
 	$(BIN)/python examples/paper/training.py $(OPTIONS)
 

@@ -16,7 +16,8 @@ from keras_fracinit import initializer_for, laws
 
 INPUTS, WIDTH, CLASSES = 784, 64, 10
 BATCH = 128
-_ORDER, _LAYERS = 0, 1  # streams of random numbers of a seed; layer k has the stream _LAYERS + k
+# Streams of random numbers of a seed; layer k has the streams _KERNELS + k and _BIASES + k.
+_ORDER, _KERNELS, _BIASES = 0, 1, 1000
 
 
 class Network(NamedTuple):
@@ -28,6 +29,10 @@ class Network(NamedTuple):
         depth: The number of layers of 64 units.
         s: The order that the paper chose.
         rate: The learning rate.
+        methods: The names of the methods that are compared.
+        networks: The number of networks from each method.
+        torch_biases: Whether biases start like torch's, which the paper left as they were:
+            uniform within +-1/sqrt(fan-in). Else they start from 0.
     """
 
     law: laws.Law
@@ -35,18 +40,14 @@ class Network(NamedTuple):
     depth: int
     s: float
     rate: float
+    methods: tuple[str, ...]
+    networks: int = 20
+    torch_biases: bool = False
 
     @property
     def shapes(self) -> list[tuple[int, int]]:
         widths = [INPUTS, *[WIDTH] * self.depth, CLASSES]
         return list(itertools.pairwise(widths))
-
-
-NETWORKS = {
-    "relu": Network(laws.ReLU(), 0.0, depth=20, s=0.8, rate=0.01),
-    "leaky": Network(laws.LeakyReLU(0.01), 0.01, depth=20, s=1.0, rate=0.01),
-    "linear": Network(laws.Linear(), 1.0, depth=30, s=1.0, rate=0.001),
-}
 
 
 def _kaiming(network: Network, n: int, d: int) -> float:
@@ -79,16 +80,45 @@ METHODS: dict[str, Callable[[Network, int, int], float]] = {
     "authors": _authors,
     "ours": _ours,
 }
+ALL = tuple(METHODS)
+
+NETWORKS = {
+    "relu": Network(laws.ReLU(), 0.0, 20, s=0.8, rate=0.01, methods=ALL),
+    "leaky": Network(laws.LeakyReLU(0.01), 0.01, 20, s=1.0, rate=0.01, methods=ALL),
+    "linear": Network(laws.Linear(), 1.0, 30, s=1.0, rate=0.001, methods=ALL),
+    # As the authors' script has it: 20 layers with the last one, biases that it leaves to torch.
+    "relu with biases": Network(
+        laws.ReLU(),
+        0.0,
+        depth=19,
+        s=0.8,
+        rate=0.01,
+        methods=("Kaiming", "ours"),
+        networks=60,
+        torch_biases=True,
+    ),
+}
+PAIRS = [(name, method) for name, network in NETWORKS.items() for method in network.methods]
 
 
 def initial_kernels(network: Network, method: str, seeds: list[int]) -> list[Array]:
     """Draws the kernels: for every layer, seeds x fan-in x units, from the same normals for all."""
     kernels = []
     for layer, shape in enumerate(network.shapes):
-        draws = [np.random.default_rng([seed, _LAYERS + layer]) for seed in seeds]
+        draws = [np.random.default_rng([seed, _KERNELS + layer]) for seed in seeds]
         normals = np.stack([rng.standard_normal(shape, "float32") for rng in draws])
         kernels.append(np.float32(METHODS[method](network, *shape)) * normals)
     return kernels
+
+
+def initial_biases(network: Network, seeds: list[int]) -> list[Array]:
+    """Draws the biases: for every layer, seeds x units, the same whatever the method."""
+    biases = []
+    for layer, (n, d) in enumerate(network.shapes):
+        bound = 1.0 / math.sqrt(n) if network.torch_biases else 0.0
+        draws = [np.random.default_rng([seed, _BIASES + layer]) for seed in seeds]
+        biases.append(np.stack([rng.uniform(-bound, bound, d) for rng in draws]).astype("float32"))
+    return biases
 
 
 def batches(seed: int, images: int, steps: int) -> Array:

@@ -7,16 +7,19 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scipy import stats
 
 import keras_fracinit as kf
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "examples" / "paper"))
 
 import _networks
+import _records
+import _report
 import _shared
 import fig1
 import fig4
-from _networks import INPUTS, METHODS, NETWORKS, WIDTH
+from _networks import INPUTS, METHODS, NETWORKS, PAIRS, WIDTH
 from _shared import ACTIVATIONS, Checks, authors_gain, log_scale, simulate
 
 BACKEND = keras.backend.backend()
@@ -137,9 +140,12 @@ FORMULAS = {
 }
 
 
+for formula in FORMULAS.values():
+    formula["relu with biases"] = formula["relu"]
+
+
 @once
-@pytest.mark.parametrize("network", list(NETWORKS))
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize(("network", "method"), PAIRS)
 def test_hidden_layers_have_the_scale_of_the_formula(network, method):
     stddev = METHODS[method](NETWORKS[network], 64, 64)
     assert 64.0 * stddev**2 == pytest.approx(FORMULAS[method][network], rel=1e-14)
@@ -168,6 +174,24 @@ def test_ours_knows_the_units_of_a_layer_that_is_not_square():
 
 
 @once
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_biases_are_zero_or_those_of_torch(network):
+    net, seeds = NETWORKS[network], range(100)
+    biases = _networks.initial_biases(net, list(seeds))
+    assert [bias.shape for bias in biases] == [(100, d) for _, d in net.shapes]
+    assert net.torch_biases == (network == "relu with biases")
+    if not net.torch_biases:
+        assert not any(bias.any() for bias in biases)
+        return
+    within = [math.sqrt(n) * bias.ravel() for (n, _), bias in zip(net.shapes, biases, strict=True)]
+    for scaled in within:
+        assert stats.kstest(scaled, stats.uniform(-1.0, 2.0).cdf).pvalue > 1e-3
+    # Apart they may look uniform and still be copies of each other.
+    hidden = np.stack([bias.reshape(100, WIDTH) for bias in within[1:-1]])
+    assert np.unique(hidden).size > 0.99 * hidden.size
+
+
+@once
 def test_an_epoch_shows_every_image_once():
     order = _networks.batches(seed=5, images=4000, steps=62)  # two epochs of 31 batches
     assert order.shape == (62, 128)
@@ -183,7 +207,7 @@ def test_training_is_that_of_keras(name):
     net = NETWORKS[name]._replace(depth=3)
     seeds, steps = [3, 4], 70
     kernels = _networks.initial_kernels(net, "ours", seeds)
-    parameters = _trainer.train(net, kernels, seeds, steps).parameters
+    outcome = _trainer.train(net, kernels, seeds, steps)
 
     layers = [keras.Input((INPUTS,))]
     for _, width in net.shapes:
@@ -191,13 +215,77 @@ def test_training_is_that_of_keras(name):
     model = keras.Sequential(layers)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(net.rate), loss)
-    start = [part for kernel in kernels for part in (kernel[1], np.zeros(kernel.shape[-1]))]
+    biases = _networks.initial_biases(net, seeds)
+    start = [part[1] for pair in zip(kernels, biases, strict=True) for part in pair]
     model.set_weights(start)
-    order = _networks.batches(seeds[1], 4000, steps).reshape(-1)
-    x, y = (part[order] for part in _networks.load_digits()[0])
-    model.fit(x, y, batch_size=_networks.BATCH, shuffle=False, verbose=0)
+    order = _networks.batches(seeds[1], 4000, steps)
+    for some in (order[:-1].reshape(-1), order[-1]):
+        x, y = (part[some] for part in _networks.load_digits()[0])
+        history = model.fit(x, y, batch_size=_networks.BATCH, shuffle=False, verbose=0)
+    # Of the second fit, which is a single step.
+    assert float(outcome.loss[1]) == pytest.approx(history.history["loss"][0], rel=1e-4)
 
-    trained = [np.asarray(part[1]) for pair in parameters for part in pair]
+    trained = [np.asarray(part[1]) for pair in outcome.parameters for part in pair]
     for ours, theirs, first in zip(trained, model.get_weights(), start, strict=True):
         moved = np.abs(theirs - first).max()
         np.testing.assert_allclose(ours, theirs, atol=1e-4 * max(moved, 1e-3))
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="it trains on JAX alone")
+def test_a_network_that_diverged_counts_as_chance():
+    import _trainer
+
+    net = NETWORKS["linear"]._replace(depth=3, rate=1e3)
+    rows = _trainer.records(net, "ours", [3], 70)
+    assert rows[0]["diverged"]
+    assert rows[0]["accuracy"] == 0.1
+    assert rows[0]["loss"] == pytest.approx(math.log(10.0), abs=1e-4)
+
+
+@once
+def test_training_goes_on_where_it_was_stopped(tmp_path):
+    first, second = [pair for pair in PAIRS if pair[0] == "relu with biases"]
+    settings = _records.Settings(steps=70, networks=12)
+    runs = {pair: _records.begun(tmp_path, pair, settings) for pair in (first, second)}
+    assert _records.remaining(runs) == [
+        (pair, seeds, 70)
+        for seeds in ([0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11])
+        for pair in (first, second)
+    ]
+    runs[first]["networks"] += [{"accuracy": 0.5}] * 10
+    _records.save(_records.path_of(tmp_path, first), runs[first])
+    again = {pair: _records.begun(tmp_path, pair, settings) for pair in (first, second)}
+    assert again == runs
+    assert _records.remaining(again) == [
+        (second, [0, 1, 2, 3, 4], 70),
+        (second, [5, 6, 7, 8, 9], 70),
+        (first, [10, 11], 70),
+        (second, [10, 11], 70),
+    ]
+    with pytest.raises(SystemExit, match="other settings"):
+        _records.begun(tmp_path, first, _records.Settings(steps=140, networks=12))
+
+
+@once
+def test_tables_show_the_paired_difference_of_the_loss():
+    one, other = [0.5, 0.7, 0.9, 2.3], [0.4, 0.8, 0.5, 0.3]
+    rest = {"accuracy": 0.8, "left_chance": True, "diverged": False, "steps_to_half": 70}
+    pair = [[rest | {"loss": loss} for loss in losses] for losses in (one, other)]
+    row = _report._row_of_losses("ours", pair[1], pair[0])
+    exact = stats.ttest_rel(other, one).confidence_interval(0.95)
+    half = (exact.high - exact.low) / 2.0
+    assert row == {
+        "method": "ours",
+        "mean": "0.500",
+        "minus Kaiming": f"-0.600 ± {half:.3f}",
+        "median": "0.450",
+        "worst": "0.800",
+        "best": "0.300",
+    }
+    saved = {
+        ("relu", "Kaiming"): {"networks": [rest, rest]},  # of the time before losses were kept
+        ("relu with biases", "Kaiming"): {"networks": pair[0]},
+        ("relu with biases", "ours"): {"networks": pair[1]},
+    }
+    titles = [title.split(":")[0].split(",")[0] for title in _report._tables(saved)]
+    assert titles == ["relu", "relu with biases", "relu with biases"]
