@@ -76,6 +76,7 @@ benchmarks: .venv/with-dev
 	$(BIN)/python benchmarks/tuning.py
 	$(BIN)/python benchmarks/collapse.py
 	$(BIN)/python benchmarks/whole_model.py
+	$(BIN)/python benchmarks/gpu.py --short
 	$(BIN)/python benchmarks/smooth_drift.py
 
 # Hours. Stopped, it goes on where it was; OPTIONS="--only 'mnist-relu-d20-*' --threads 1".

@@ -14,7 +14,6 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 import timeit
 from collections.abc import Callable
 from functools import partial
@@ -23,36 +22,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import mpmath as mp
+from _models import small_vgg
+from _timing import in_turn, seconds
 from rich.console import Console
 from rich.table import Table
-from whole_model import small
 
 from keras_fracinit import FracReLU, gain, laws, reinitialize
 from keras_fracinit.propagation import moments
 
 console = Console(highlight=False)
-
-
-def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    result = call()
-    if hasattr(result, "block_until_ready"):  # JAX returns before it has computed
-        result.block_until_ready()
-    return time.perf_counter() - start
-
-
-def in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> list[float]:
-    """Measures the median seconds of each, and the median ratio first/second, call by call."""
-    for _ in range(2):
-        first(), second()
-    pairs = []
-    for turn in range(rounds):  # who goes first alternates, so a slow moment hits both
-        order = (first, second) if turn % 2 else (second, first)
-        times = [seconds(call) for call in order]
-        pairs.append(times if turn % 2 else times[::-1])
-    ours, theirs = zip(*pairs, strict=True)
-    ratios = [a / b for a, b in pairs]
-    return [statistics.median(ours), statistics.median(theirs), statistics.median(ratios)]
 
 
 def draw_kernels() -> None:
@@ -72,9 +50,9 @@ def draw_kernels() -> None:
             if distribution == "orthogonal" and side > 1024:
                 continue  # minutes of QR, the same on both sides
             shape = (side, side)
-            figures = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
-            cells = [f"{1e3 * figures[0]:.3f}", f"{1e3 * figures[1]:.3f}", f"{figures[2]:.3f}"]
-            table.add_row(distribution, f"{side} x {side}", *cells)
+            pair = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
+            cells = [f"{1e3 * value:.3f}" for value in pair.medians]
+            table.add_row(distribution, f"{side} x {side}", *cells, f"{pair.ratio:.3f}")
     console.print(table)
 
 
@@ -92,9 +70,9 @@ def draw_mirrored_kernels() -> None:
             theirs = FracReLU(distribution=distribution)
             for side, rounds in ((64, 600), (1024, 9 if distribution == "orthogonal" else 40)):
                 shape = (side, side)
-                figures = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
-                cells = [f"{1e3 * figures[0]:.3f}", f"{1e3 * figures[1]:.3f}", f"{figures[2]:.3f}"]
-                table.add_row(distribution, pairs, f"{side} x {side}", *cells)
+                pair = in_turn(partial(ours, shape), partial(theirs, shape), rounds)
+                cells = [f"{1e3 * value:.3f}" for value in pair.medians]
+                table.add_row(distribution, pairs, f"{side} x {side}", *cells, f"{pair.ratio:.3f}")
     console.print(table)
 
 
@@ -105,11 +83,11 @@ def reinitialize_models() -> None:
     """
     for name, build, distribution in (
         ("VGG16", partial(keras.applications.VGG16, weights=None), "untruncated_normal"),
-        ("small VGG", small, "untruncated_normal"),
-        ("small VGG", small, "orthogonal"),
+        ("small VGG", small_vgg, "untruncated_normal"),
+        ("small VGG", small_vgg, "orthogonal"),
     ):
         call = partial(reinitialize, build(), seed=0, distribution=distribution)
-        ours, theirs, ratio = in_turn(partial(call, mirrored=True), call, 3)
+        (ours, theirs), ratio = in_turn(partial(call, mirrored=True), call, 3)[1:]
         console.print(
             f"{name}, {distribution}: reinitialize(mirrored=True) {ours:.2f} s, reinitialize() "
             f"{theirs:.2f} s (medians of 3), ratio {ratio:.3f}."
@@ -121,7 +99,8 @@ def import_package() -> None:
         command = [sys.executable, "-c", statement]
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
-    ours, theirs, _ = in_turn(run("import keras, keras_fracinit"), run("import keras"), 7)
+    commands = run("import keras, keras_fracinit"), run("import keras")
+    ours, theirs = in_turn(*commands, 7).medians
     console.print(
         f"Import: keras {theirs:.2f} s, keras and keras_fracinit {ours:.2f} s (medians of 7 whole "
         f"processes), ratio {ours / theirs:.3f}."

@@ -9,12 +9,11 @@ shown apart. Nothing here is asserted.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
-import statistics
 import sys
 import tempfile
-import time
 from typing import Any
 
 # More threads than cores make torch ten times slower while anything else runs.
@@ -23,6 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from _models import residual_net
+from _timing import shares
 from rich.console import Console
 from rich.table import Table
 
@@ -36,47 +37,6 @@ def mlp() -> keras.Model:
     relu = FracReLU(s=1.0)
     hidden = [keras.layers.Dense(64, "relu", kernel_initializer=relu) for _ in range(20)]
     return keras.Sequential([keras.Input((64,)), *hidden, keras.layers.Dense(10)])
-
-
-def residual_net() -> keras.Model:
-    inputs = x = keras.Input((16, 16, 3))
-    x = keras.layers.Conv2D(16, 3, padding="same", activation="relu")(x)
-    for filters, strides in ((16, 1), (32, 2), (64, 2)):
-        shortcut = keras.layers.Conv2D(filters, 1, strides=strides)(x)
-        x = keras.layers.Conv2D(filters, 3, strides=strides, padding="same", use_bias=False)(x)
-        x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
-        x = keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-        x = keras.layers.ReLU()(keras.layers.add([keras.layers.BatchNormalization()(x), shortcut]))
-    x = keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x))
-    return keras.Model(inputs, x)
-
-
-class EveryOther(keras.callbacks.Callback):
-    """Lets a callback work in every other epoch only, and times the epochs of both kinds."""
-
-    def __init__(self, callback: keras.callbacks.Callback) -> None:
-        super().__init__()
-        self.callback = callback
-        self.seconds: tuple[list[float], list[float]] = ([], [])  # without it, with it
-
-    def set_model(self, model: keras.Model) -> None:
-        super().set_model(model)
-        self.callback.set_model(model)
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self.callback.on_train_begin(logs)
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self.callback.on_train_end(logs)
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.start = time.perf_counter()
-        self.callback.on_epoch_begin(epoch, logs)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        if epoch % 2:
-            self.callback.on_epoch_end(epoch, logs)
-        self.seconds[epoch % 2].append(time.perf_counter() - self.start)
 
 
 def contenders(probe: tuple[Any, Any], folder: str) -> dict[str, keras.callbacks.Callback]:
@@ -98,11 +58,6 @@ def compare(name: str, model: keras.Model, pairs: int) -> None:
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(1e-3), loss)
 
-    def train(epochs: int, *callbacks: keras.callbacks.Callback) -> float:
-        start = time.perf_counter()
-        model.fit(x, y, batch_size=BATCH, epochs=epochs, callbacks=[*callbacks], verbose=0)
-        return time.perf_counter() - start
-
     table = Table(
         title=f"{name} on {keras.backend.backend()}: epoch of {STEPS} steps, batch {BATCH}",
         caption=f"medians of {pairs} epochs with and {pairs} without, in turn; one record alone, "
@@ -110,25 +65,18 @@ def compare(name: str, model: keras.Model, pairs: int) -> None:
     )
     for column in ("", "without, ms", "with, ms", "more", "one record alone", "first fit, s more"):
         table.add_column(column, justify="right" if column else "left")
-    train(2)
-    plain = train(1)
     with tempfile.TemporaryDirectory() as folder:
-        for contender, callback in contenders((x[:BATCH], y[:BATCH]), folder).items():
-            first = train(1, callback) - plain
-            clock = EveryOther(callback)
-            train(2 * pairs, clock)
-            without, with_it = map(statistics.median, clock.seconds)
-            own = ""
-            if isinstance(callback, MomentLogger):
-                history = callback.history
-                record = history[history.statistic == "seconds"].value.iloc[2:].median()
-                own = f"{1e3 * record:.2f} ms = {record / without:+.2%}"
-            cells = (
-                f"{1e3 * without:.1f}",
-                f"{1e3 * with_it:.1f}",
-                f"{with_it / without - 1:+.1%}",
-            )
-            table.add_row(contender, *cells, own, f"{first:.2f}")
+        rivals = contenders((x[:BATCH], y[:BATCH]), folder)
+        costs = shares(model, x, y, BATCH, list(rivals.values()), pairs)
+    for contender, cost in zip(rivals, costs, strict=True):
+        own = f"{1e3 * cost.record:.2f} ms = {cost.record / cost.without:+.2%}"
+        cells = (
+            f"{1e3 * cost.without:.1f}",
+            f"{1e3 * cost.with_it:.1f}",
+            f"{cost.with_it / cost.without - 1:+.1%}",
+            "" if math.isnan(cost.record) else own,
+        )
+        table.add_row(contender, *cells, f"{cost.start:.2f}")
     console.print(table)
 
 
@@ -166,4 +114,4 @@ if __name__ == "__main__":
     memory()  # first, while nothing that was freed can hide what grows
     compare("MLP of 20 x 64", mlp(), pairs=20)
     if not quick:
-        compare("Residual conv net", residual_net(), pairs=4)
+        compare("Residual conv net", residual_net(16, 16), pairs=4)

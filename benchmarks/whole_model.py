@@ -33,6 +33,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 from _lsuv import lsuv
+from _models import small_vgg
+from _timing import finish, seconds, weights
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -43,27 +45,16 @@ layers = keras.layers
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 
-def small() -> Any:
-    stack: list[Any] = [keras.Input((64, 64, 3))]
-    for filters, depth in ((8, 2), (16, 2), (32, 3), (64, 3), (64, 3)):
-        stack += [
-            layers.Conv2D(filters, 3, padding="same", activation="relu") for _ in range(depth)
-        ]
-        stack.append(layers.MaxPooling2D())
-    stack += [layers.Flatten(), layers.Dense(512, "relu"), layers.Dense(512, "relu")]
-    return keras.Sequential([*stack, layers.Dense(100, "softmax")])
-
-
 MODELS: dict[str, tuple[Callable[[], Any], int]] = {
     "VGG16": (lambda: keras.applications.VGG16(weights=None), 224),
-    "small VGG": (small, 64),
+    "small VGG": (small_vgg, 64),
 }
 
 
 def calls(name: str, model: Any, x: Any) -> dict[str, Callable[[], Any]]:
     whole = name != "VGG16"
     return {
-        "reinitialize": lambda: reinitialize(model, s=1.0, seed=0),
+        "reinitialize": lambda: [reinitialize(model, s=1.0, seed=0), weights(model)],
         "diagnose": lambda: diagnose(model, x),
         "one call of the model": lambda: model(x, training=False),
         "LSUV" if whole else "LSUV without its QR": lambda: lsuv(model, x, orthogonal=whole),
@@ -74,18 +65,13 @@ def images(size: int, batch: int) -> Any:
     return np.random.default_rng(0).normal(size=(batch, size, size, 3)).astype(np.float32)
 
 
-def seconds(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
-
-
 def times(name: str, batch: int, repeats: int) -> dict[str, list[float]]:
     build, size = MODELS[name]
     x, found = images(size, batch), {}
     for repeat in track(range(repeats + 1), f"{name}, times", console=console, transient=True):
         start = time.perf_counter()
         model = build()
+        finish(weights(model))
         taken = {"building it": time.perf_counter() - start}
         for label, call in calls(name, model, x).items():
             if repeat == 1 or not label.startswith("LSUV"):  # minutes: once is enough
@@ -107,28 +93,20 @@ def constant(self: Any, shape: Any, dtype: Any) -> Any:
     return keras.ops.full(shape, 1.0 / np.prod(shape[:-1]), dtype)
 
 
-def finish(model: Any) -> None:
-    """Waits for the weights, since JAX returns before it has computed."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        jax.block_until_ready([variable.value for variable in model.weights])
-
-
 def peak_over_largest_kernel(name: str, label: str, batch: int) -> float:
     build, size = MODELS[name]
     # What building has drawn and freed stays with the allocator, and would hide the peak.
     keras.initializers.GlorotUniform.__call__ = constant
-    warm = small()
+    warm = small_vgg()
     calls(name, warm, images(64, batch))[label]()
-    finish(warm)
+    finish(weights(warm))
     model, x = build(), images(size, batch)
     call = calls(name, model, x)[label]
-    finish(model)
+    finish(weights(model))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = resident("VmRSS")
     call()
-    finish(model)
+    finish(weights(model))
     largest = max(float(np.prod(v.shape)) * 4.0 for v in model.weights)
     return (resident("VmHWM") - before) / largest
 
