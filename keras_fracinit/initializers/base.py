@@ -22,7 +22,6 @@ from keras_fracinit import laws
 from keras_fracinit.activations import parameters_of
 from keras_fracinit.initializers.draws import (
     ENORMOUS,
-    SAMPLERS,
     Draw,
     draw_of,
     warn_of_enormous_weights,
@@ -192,9 +191,7 @@ class _FracInitializer(keras.initializers.VarianceScaling):  # type: ignore[misc
         if draw.ratio > ENORMOUS:
             name, width = type(self).__name__, draw.fans.width
             warn_of_enormous_weights(name, self.law, self.s, width, draw.ratio)
-        seed = _fresh_seed() if self.seed is None else self.seed
-        values = SAMPLERS[self.distribution](draw, dtype, seed)
-        return values if draw.fill is None else draw.fill(values)
+        return draw.sample(dtype, _fresh_seed() if self.seed is None else self.seed)
 
     def _draw_of(self, shape: tuple[int, ...]) -> Draw:
         """What a kernel of this shape is drawn with, by the present values of all attributes."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_fracinit import laws
 from keras_fracinit.initializers.fans import Fans, split_axes
@@ -19,23 +20,6 @@ from keras_fracinit.propagation import moments
 Axes = tuple[int, ...] | None
 
 
-class Matrix(NamedTuple):
-    """An orthogonal matrix, from inputs to outputs, and the block that it becomes.
-
-    Attributes:
-        shape: `(inputs, outputs)`.
-        stddev: The standard deviation of an entry times the root of the longer side: the factor of
-            a matrix with orthonormal rows or columns.
-        split: The shape with one axis for each of the block, inputs first; None if it is `shape`.
-        order: Where each axis of the block then is; None if it is in its place.
-    """
-
-    shape: tuple[int, int]
-    stddev: float
-    split: tuple[int, ...] | None
-    order: tuple[int, ...] | None
-
-
 class Draw(NamedTuple):
     """The numbers that a kernel of one shape is drawn with.
 
@@ -43,24 +27,18 @@ class Draw(NamedTuple):
         block: The block that is drawn, and how it fills the kernel.
         fans: The fans of the block.
         gain: `fan * stddev^alpha`, with the fan of the initializer's mode.
-        variance: `gain / fan`, the variance of one weight; of stable ones, `stddev^alpha`.
         stddev: The standard deviation of one weight; of stable ones, the scale.
-        alpha: The tail index of stable weights; 2 for all others.
         ratio: `stddev` over that at s = 2, of stable ones over that at s = 0; 1 where a layer
             cannot die.
-        matrix: How the block is made of an orthogonal matrix; None for other distributions.
-        fill: Makes the kernel of the values of the block; None if they are the kernel.
+        sample: Draws the kernel, as a function of its type and the seed.
     """
 
     block: Block
     fans: Fans
     gain: float
-    variance: float
     stddev: float
-    alpha: float
     ratio: float
-    matrix: Matrix | None
-    fill: Callable[[Any], Any] | None
+    sample: Callable[[str, Any], Any]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -89,9 +67,8 @@ def draw_of(
         gain /= moments.gain(laws.Linear(), s, fans.longer, method)
     variance = gain / getattr(fans, mode)
     stddev = float(variance ** (1.0 / law.exponent))
-    matrix = _matrix_of(block, fans, stddev) if distribution == "orthogonal" else None
-    ratio = _ratio(law, gain, fans.width)
-    return Draw(block, fans, gain, variance, stddev, law.exponent, ratio, matrix, filler_of(block))
+    sample = _sample_of(SAMPLERS[distribution](block, variance, law.exponent), block)
+    return Draw(block, fans, gain, stddev, _ratio(law, gain, fans.width), sample)
 
 
 def _ratio(law: laws.Law, gain: float, width: int) -> float:
@@ -119,66 +96,115 @@ def warn_of_enormous_weights(name: str, law: laws.Law, s: float, width: int, rat
     )
 
 
-def _matrix_of(block: Block, fans: Fans, stddev: float) -> Matrix:
-    rank = len(block.shape)
-    inputs, outputs = split_axes(rank, block.input_axes, block.output_axes)
-    axes = inputs + outputs
-    if rank < 2 or len(axes) < rank:
-        raise ValueError(
-            "`distribution='orthogonal'` needs a kernel of rank 2 or more in which every axis "
-            f"is an input or an output axis. Received: a block of shape={block.shape}, with "
-            f"input_axes={list(inputs)}, output_axes={list(outputs)}"
-        )
-    shape = fans.fan_in, fans.width
-    split = tuple(block.shape[axis] for axis in axes)
-    order = tuple(axes.index(axis) for axis in range(rank))
-    return Matrix(
-        shape,
-        # An entry of a semi-orthogonal n x d matrix has variance 1/max(n, d).
-        stddev * math.sqrt(fans.longer),
-        None if split == shape else split,  # to the same shape it takes TensorFlow 0.2 ms
-        None if order == tuple(range(rank)) else order,
-    )
+class Sampler(NamedTuple):
+    """Draws the values of one block.
+
+    Attributes:
+        scale: The number that all values are multiplied by.
+        values: Draws them, as a function of the scale, the type and the seed.
+        compiled: The same for a function that JAX compiles, with the same bits; None if they
+            would be others.
+    """
+
+    scale: float
+    values: Callable[[float, str, Any], Any]
+    compiled: Callable[[Any, str, Any], Any] | None = None
+
+
+def _sample_of(sampler: Sampler, block: Block) -> Callable[[str, Any], Any]:
+    """The function of type and seed that draws a kernel."""
+    scale, values, compiled = sampler
+    if block.is_kernel:
+        return functools.partial(values, scale)
+    fill = filler_of(block)
+    if compiled is None or keras.backend.backend() != "jax":
+        return lambda dtype, seed: fill(values(scale, dtype, seed))
+    import jax
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def draw(scale: Any, dtype: str, key: Any) -> Any:
+        # Without the barrier XLA would compute each number once for each of its places.
+        return fill(jax.lax.optimization_barrier(compiled(scale, dtype, key)))
+
+    def sample(dtype: str, seed: Any) -> Any:
+        # As Keras makes keys of integers.
+        key = np.array([seed, 0], "uint32") if isinstance(seed, int) else seed.next()
+        return draw(scale, dtype, key)
+
+    return sample
 
 
 # As keras.initializers.VarianceScaling draws them, to the last bit.
 
 
-def _normal(draw: Draw, dtype: str, seed: Any) -> Any:
-    return keras.random.normal(draw.block.shape, 0.0, math.sqrt(draw.variance), dtype, seed)
+def _normal(block: Block, variance: float, _: float) -> Sampler:
+    def values(stddev: float, dtype: str, seed: Any) -> Any:
+        return keras.random.normal(block.shape, 0.0, stddev, dtype, seed)
+
+    def compiled(stddev: Any, dtype: str, key: Any) -> Any:
+        from jax import lax
+
+        # XLA would first multiply the factor of the generator, the root of 2, with that behind it.
+        return lax.optimization_barrier(values(1.0, dtype, key)) * stddev
+
+    return Sampler(math.sqrt(variance), values, compiled)
 
 
 # The standard deviation of a standard normal number between -2 and 2.
 _TRUNCATED = 0.87962566103423978
 
 
-def _truncated_normal(draw: Draw, dtype: str, seed: Any) -> Any:
-    stddev = math.sqrt(draw.variance) / _TRUNCATED
-    return keras.random.truncated_normal(draw.block.shape, 0.0, stddev, dtype, seed)
+def _truncated_normal(block: Block, variance: float, _: float) -> Sampler:
+    def values(stddev: float, dtype: str, seed: Any) -> Any:
+        return keras.random.truncated_normal(block.shape, 0.0, stddev, dtype, seed)
+
+    return Sampler(math.sqrt(variance) / _TRUNCATED, values)  # XLA would fold its bounds
 
 
-def _uniform(draw: Draw, dtype: str, seed: Any) -> Any:
-    limit = math.sqrt(3.0 * draw.variance)
-    return keras.random.uniform(draw.block.shape, -limit, limit, dtype, seed)
+def _uniform(block: Block, variance: float, _: float) -> Sampler:
+    def values(limit: float, dtype: str, seed: Any) -> Any:
+        return keras.random.uniform(block.shape, -limit, limit, dtype, seed)
+
+    return Sampler(math.sqrt(3.0 * variance), values, values)
 
 
-def _orthogonal(draw: Draw, dtype: str, seed: Any) -> Any:
-    shape, stddev, split, order = draw.matrix  # type: ignore[misc]  # which orthogonal draws have
-    # No backend has a QR in half precision.
-    drawn = "float32" if dtype in ("float16", "bfloat16") else dtype
-    kernel = keras.initializers.Orthogonal(stddev, seed)(shape, drawn)
-    if split is not None:
-        kernel = keras.ops.reshape(kernel, split)
-    if order is not None:
-        kernel = keras.ops.transpose(kernel, order)
-    return kernel if drawn == dtype else keras.ops.cast(kernel, dtype)
+def _stable(block: Block, variance: float, alpha: float) -> Sampler:
+    def values(scale: float, dtype: str, seed: Any) -> Any:
+        return sample_stable(block.shape, dtype, alpha, scale, seed)
+
+    return Sampler(float(variance ** (1.0 / alpha)), values)
 
 
-def _stable(draw: Draw, dtype: str, seed: Any) -> Any:
-    return sample_stable(draw.block.shape, dtype, draw.alpha, draw.stddev, seed)
+def _orthogonal(block: Block, variance: float, _: float) -> Sampler:
+    """A block that is made of an orthogonal matrix from its inputs to its outputs."""
+    shape, fans, rank = block.shape, block.fans, len(block.shape)
+    inputs, outputs = split_axes(rank, block.input_axes, block.output_axes)
+    axes = inputs + outputs
+    if rank < 2 or len(axes) < rank:
+        raise ValueError(
+            "`distribution='orthogonal'` needs a kernel of rank 2 or more in which every axis "
+            f"is an input or an output axis. Received: a block of shape={shape}, with "
+            f"input_axes={list(inputs)}, output_axes={list(outputs)}"
+        )
+    matrix = fans.fan_in, fans.width
+    split = tuple(shape[axis] for axis in axes)
+    order = tuple(axes.index(axis) for axis in range(rank))
+
+    def values(gain: float, dtype: str, seed: Any) -> Any:
+        # No backend has a QR in half precision.
+        drawn = "float32" if dtype in ("float16", "bfloat16") else dtype
+        kernel = keras.initializers.Orthogonal(gain, seed)(matrix, drawn)
+        if split != matrix:  # to the same shape it takes TensorFlow 0.2 ms
+            kernel = keras.ops.reshape(kernel, split)
+        if order != tuple(range(rank)):
+            kernel = keras.ops.transpose(kernel, order)
+        return kernel if drawn == dtype else keras.ops.cast(kernel, dtype)
+
+    # An entry of a semi-orthogonal n x d matrix has variance 1/max(n, d).
+    return Sampler(variance**0.5 * math.sqrt(fans.longer), values)
 
 
-SAMPLERS: dict[str, Callable[[Draw, str, Any], Any]] = {
+SAMPLERS: dict[str, Callable[[Block, float, float], Sampler]] = {
     "untruncated_normal": _normal,
     "truncated_normal": _truncated_normal,
     "uniform": _uniform,

@@ -199,31 +199,37 @@ class Block(NamedTuple):
     def fans(self) -> Fans:
         return fans_of(self.shape, self.input_axes, self.output_axes)
 
+    @property
+    def is_kernel(self) -> bool:
+        """Whether the block is the whole kernel."""
+        return self.pairs is None and self.tap is None
+
     def fill(self, values: Any) -> Any:
         """The kernel that the values of the block make."""
-        filler = filler_of(self)
-        return values if filler is None else filler(values)
+        return filler_of(self)(values)
 
 
 @functools.cache
 def _joiner() -> Callable[[list[Any], int], Any]:
-    """Concatenates tensors: on torch without the checks of Keras, which take twice as long."""
-    if backend.backend() != "torch":
-        return ops.concatenate  # type: ignore[no-any-return]
-    import torch
+    """Concatenates tensors, without the checks of Keras, which take as long as that."""
+    if backend.backend() == "tensorflow":
+        import tensorflow as tf
 
-    return torch.cat  # type: ignore[no-any-return]
+        return tf.concat  # type: ignore[no-any-return]
+    if backend.backend() == "torch":
+        import torch
+
+        return torch.cat  # type: ignore[no-any-return]
+    return ops.concatenate  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(maxsize=1024)
-def filler_of(block: Block) -> Callable[[Any], Any] | None:
-    """The function that fills a kernel from the values of its block; None if they are the kernel.
+def filler_of(block: Block) -> Callable[[Any], Any]:
+    """The function that fills a kernel from the values of its block.
 
     On JAX it is compiled, because each of its operations would take as long as all together.
     """
     pairs, tap = block.pairs, block.tap
-    if pairs is None and tap is None:
-        return None
     axes = (0, 0)
     if pairs is not None:
         axes = _paired_axes(block.shape, block.input_axes, block.output_axes)
