@@ -15,7 +15,7 @@ from keras_fracinit.diagnosis.drifts import Drifts
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.diagnosis.weights import agree, drifts_of_weights
 from keras_fracinit.graph.downstream import NORMALIZED
-from keras_fracinit.graph.operations import Effect, effect_of, resets_scale
+from keras_fracinit.graph.operations import Effect, effect_of, is_normalization, resets_scale
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.smooth import point_mass_of
 from keras_fracinit.models.forward_pass import Output
@@ -193,7 +193,7 @@ def _gradients(evidence: Evidence) -> Iterator[str]:
 def _best(evidence: Evidence) -> str:
     """Describes the walk with the largest drift per layer, when all are inside their bands."""
     if not evidence.walks:
-        if _norms(evidence.outputs, evidence.training)[1]:
+        if _rest(evidence.outputs, evidence.training):
             return "no kernel is judged, for normalizations set the scale in training"
         return "nothing is left to the scale of the weights"
     pairs = zip(evidence.walks, evidence.sizes, strict=True)
@@ -275,22 +275,25 @@ def _at(output: Output) -> str:
 
 
 def _resets(outputs: Sequence[Output], training: bool) -> Iterator[str]:
-    resets, learned = _norms(outputs, training)
+    norms = [o.layer for o in outputs if is_normalization(o.layer)]
+    resets = sum(resets_scale(layer, training) for layer in norms)
     if resets:
         yield f"norm layer resets the scale: {_times(resets)}"
-    if learned:
-        hint = "" if training else "; `training=True` shows what training sees"
+    if learned := len(norms) - resets:
+        hint = "; `training=True` shows what training sees" if _rest(outputs, training) else ""
         yield (
             "norm layer divides by its moving averages in this mode, and does not reset the scale: "
             f"{_times(learned)}{hint}"
         )
 
 
-def _norms(outputs: Sequence[Output], training: bool) -> tuple[int, int]:
-    """How many normalizations take the scale away, and how many divide by what they learned."""
-    norms = [o.layer for o in outputs if effect_of(o.layer) is Effect.NORMALIZES]
-    resets = sum(resets_scale(layer, training) for layer in norms)
-    return resets, len(norms) - resets
+def _rest(outputs: Sequence[Output], training: bool) -> bool:
+    """Whether normalizations that set the scale in training do not do so in this mode."""
+    return any(
+        resets_scale(o.layer, training=True) and not resets_scale(o.layer, training)
+        for o in outputs
+        if is_normalization(o.layer)
+    )
 
 
 def _times(count: int) -> str:

@@ -1,7 +1,8 @@
 """Walks the graph downstream of a kernel to the activation that acts on its output.
 
 The activation may be inside the layer itself, or behind layers that pass the signal on. A kernel
-whose output is normalized has no scale of its own. Sums need a choice.
+whose output is normalized has no scale of its own; a normalization that is frozen multiplies by
+constants, so the scale before it counts. Sums need a choice.
 
 Let x be the residual stream and W h the output of the last kernel of a branch, with input h. Given
 x and h, the sum `x + W h` is normal around x, with variance sigma^2 |h|^2 in every direction. Its
@@ -36,7 +37,14 @@ from typing import Any, NamedTuple
 
 from keras_fracinit.graph.call_graph import Call, Graph
 from keras_fracinit.graph.kernel_table import KernelSite, sites_of
-from keras_fracinit.graph.operations import ATTENTION, Effect, action_of, joint, row_of
+from keras_fracinit.graph.operations import (
+    ATTENTION,
+    Effect,
+    action_of,
+    joint,
+    row_of,
+    scaling_note,
+)
 from keras_fracinit.graph.upstream import Upstream, UpstreamFinder
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.homogeneous import Dropout, Linear
@@ -57,6 +65,7 @@ class Downstream(NamedTuple):
         activation: The name of that activation.
         dropout: The rate of the dropout on the way to the next kernel.
         note: Anything else that happens on the way, in words.
+        scaled: By what a frozen normalization multiplies it, in words.
         added: Whether it is added to something.
         upstream: What the input of the kernel came through, if the activation is smooth.
     """
@@ -66,6 +75,7 @@ class Downstream(NamedTuple):
     activation: str = ""
     dropout: float = 0.0
     note: str = ""
+    scaled: str = ""
     added: bool = False
     upstream: Upstream | None = None
 
@@ -95,6 +105,8 @@ class DownstreamFinder:
     def of(self, site: KernelSite) -> Downstream:
         """Finds what follows the output of a kernel, over all calls of its layer."""
         downstream = self._find(site)
+        notes = dict.fromkeys(filter(None, (downstream.scaled, downstream.note)))
+        downstream = downstream._replace(note="; ".join(notes))
         if point_mass_of(downstream.law) is None:
             return downstream
         if sites_of(site.layer)[0].spec is site.spec:
@@ -148,6 +160,9 @@ class DownstreamFinder:
         if row.effect is Effect.AVERAGES:
             note = f"{type(op).__name__} averages, which makes the signal smaller"
             return [m._replace(note=m.note or note) for m in behind]
+        if row.effect is Effect.SCALES:
+            note = scaling_note(op)
+            return [m._replace(scaled="; ".join(filter(None, (note, m.scaled)))) for m in behind]
         if row.effect in (Effect.PASSES, Effect.PICKS):
             return behind
         return [_within(_downstream_of(op), behind)]
@@ -175,7 +190,8 @@ def _common(found: Iterable[Downstream]) -> Downstream:
     dropouts = {downstream.dropout for downstream in others}
     dropout = dropouts.pop() if len(dropouts) == 1 else 0.0
     note = next((downstream.note for downstream in others if downstream.note), "")
-    return others[0]._replace(dropout=dropout, note=note)
+    scaled = next((downstream.scaled for downstream in others if downstream.scaled), "")
+    return others[0]._replace(dropout=dropout, note=note, scaled=scaled)
 
 
 def _within(own: Downstream, behind: Iterable[Downstream]) -> Downstream:
@@ -185,7 +201,7 @@ def _within(own: Downstream, behind: Iterable[Downstream]) -> Downstream:
     downstream = _common(behind)
     if downstream.reason == NORMALIZED:
         return downstream
-    return own._replace(dropout=downstream.dropout)
+    return own._replace(dropout=downstream.dropout, scaled=downstream.scaled)
 
 
 def _downstream_of(activation: Any) -> Downstream:

@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 
 from keras_fracinit.graph.kernel_table import COMPUTED_BY
 from keras_fracinit.laws.base import Law, law_of
@@ -34,6 +35,7 @@ class Effect(Enum):
     SUMS = auto()  # adds several signals, or a constant
     DROPS = auto()  # sets a random share of the entries to zero and scales up the others
     NORMALIZES = auto()  # takes its scale away
+    SCALES = auto()  # multiplies each channel by a number that never changes, and adds one
     MIXES = auto()  # combines its inputs with weights: kernels, attention, recurrent layers
     ACTS = auto()  # applies an activation that has a law to each number alone
     ENDS = auto()  # does something that theory does not follow
@@ -47,7 +49,7 @@ class Row(NamedTuple):
         source: How a note names the signal behind them; empty if it is named after the class.
         joins: Whether they put several signals side by side, whose sizes may differ.
         by_batch: Whether they do so in training mode only; at inference they divide by what they
-            have learned, which is 1 in a fresh model.
+            have learned, which is 1 in a fresh model. A frozen one always does that.
     """
 
     effect: Effect
@@ -60,6 +62,9 @@ ATTENTION = Row(Effect.MIXES, "attention")
 
 
 _RECURRENT = Row(Effect.MIXES, "a recurrent layer")
+
+
+_FROZEN = Row(Effect.SCALES)
 
 
 # `*D` stands for 1D, 2D and 3D.
@@ -160,7 +165,7 @@ def row_of(op: Any) -> Row:
     row = listed_row(type(op)) or Row(Effect.ACTS)
     if row.effect is Effect.ACTS and action_of(op).law is None:
         return Row(Effect.ENDS)
-    return row
+    return _FROZEN if row.by_batch and not op.trainable else row
 
 
 def effect_of(op: Any) -> Effect:
@@ -185,11 +190,34 @@ def moves_size(op: Any) -> bool:
     return effect_of(op) in (Effect.PASSES, Effect.AVERAGES, Effect.PICKS)
 
 
+def is_normalization(op: Any) -> bool:
+    """Whether an operation is a normalization, one that is frozen included."""
+    row = listed_row(type(op))
+    return row is not None and row.effect is Effect.NORMALIZES
+
+
 def resets_scale(op: Any, training: bool) -> bool:
     """Whether a layer takes the scale of the signal away in this mode, training or inference."""
     row = row_of(op)
-    by_batch = training and getattr(op, "trainable", True)
-    return row.effect is Effect.NORMALIZES and (by_batch or not row.by_batch)
+    return row.effect is Effect.NORMALIZES and (training or not row.by_batch)
+
+
+def scaling_note(op: Any) -> str:
+    """What a layer that scales does to a signal, as root mean squares; empty if that is nothing."""
+    if not op.built:
+        return ""
+    mean, variance = _host(op.moving_mean), _host(op.moving_variance)
+    gamma = 1.0 if op.gamma is None else _host(op.gamma)
+    beta = 0.0 if op.beta is None else _host(op.beta)
+    factors = gamma / np.sqrt(variance + op.epsilon)
+    factor, offset = (f"{np.sqrt(np.mean(x**2)):.3g}" for x in (factors, beta - mean * factors))
+    parts = [f"multiplies by {factor}"] if factor != "1" else []
+    parts += [f"adds {offset}"] if offset != "0" else []
+    return f"{type(op).__name__} is frozen: it {' and '.join(parts)}" if parts else ""
+
+
+def _host(variable: Any) -> Any:
+    return np.asarray(keras.ops.convert_to_numpy(variable.value), "float64")
 
 
 class _NoLaw(ValueError):

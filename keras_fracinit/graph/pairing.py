@@ -144,6 +144,7 @@ class _Finder:
             Effect.SUMS: self.add,
             Effect.DROPS: self.drop,
             Effect.NORMALIZES: self.normalize,
+            Effect.SCALES: self.normalize,
             Effect.ACTS: self.act,
         }
         self.between: list[Any] = []

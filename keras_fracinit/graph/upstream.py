@@ -77,7 +77,7 @@ class UpstreamFinder:
         if row.effect is Effect.DROPS:
             inputs = set(self._inputs(call))
             return frozenset(s if s.dropout_compensated else _dropped(s, op.rate) for s in inputs)
-        if row.effect in (Effect.PASSES, Effect.PICKS, Effect.AVERAGES):
+        if row.effect in (Effect.PASSES, Effect.PICKS, Effect.AVERAGES, Effect.SCALES):
             return frozenset(self._inputs(call))
         if row.source:
             return frozenset({Upstream(row.source)})

@@ -379,6 +379,34 @@ def test_a_normalization_resets_the_scale_in_the_mode_in_which_it_does():
     assert fresh[0].startswith("healthy: no kernel is judged")
 
 
+@pytest.mark.parametrize(("factor", "word"), [(0.3, "vanishes"), (1.0, ""), (3.0, "explodes")])
+@pytest.mark.parametrize("inside", ["kernel", "normalization"])
+def test_a_frozen_normalization_hands_the_signal_on(inside, factor, word):
+    """It is no reason to begin anew: what it multiplies by is part of what the network does."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((64,))])
+    for _ in range(10):
+        he = keras.initializers.VarianceScaling(
+            2.0 * (factor**2 if inside == "kernel" else 1.0), distribution="untruncated_normal"
+        )
+        model.add(layers.Dense(64, kernel_initializer=he))
+        gamma = factor if inside == "normalization" else 1.0
+        model.add(
+            layers.BatchNormalization(
+                trainable=False, gamma_initializer=keras.initializers.Constant(gamma)
+            )
+        )
+        model.add(layers.ReLU())
+    for mode in (True, False):
+        found = diagnose(model, X, training=mode)
+        assert found.healthy == (not word)
+        if word:
+            assert found.verdicts[0].startswith(word)
+        words = "norm layer divides by its moving averages in this mode"
+        (remark,) = [verdict for verdict in found.verdicts if verdict.startswith(words)]
+        assert remark.endswith("10 times")  # in training it does so too
+
+
 # Types.
 
 

@@ -253,5 +253,7 @@ def test_a_batch_is_normalized_in_training_only():
     assert row_of(norm) == Row(Effect.NORMALIZES, "a normalization", by_batch=True)
     assert [resets_scale(norm, mode) for mode in (True, False)] == [True, False]
     assert not resets_scale(frozen, True)
+    assert row_of(frozen) == Row(Effect.SCALES)
+    assert not ends_signal(frozen)
     assert resets_scale(layers.LayerNormalization(), False)
     assert not resets_scale(layers.SpectralNormalization(layers.Dense(2)), True)

@@ -471,6 +471,39 @@ def test_the_distribution_is_that_of_the_model_or_the_one_asked_for():
     np.testing.assert_allclose(kernel.T @ kernel, 2.0 * np.eye(8), atol=1e-5)
 
 
+def test_the_scale_before_a_frozen_normalization_counts():
+    """It divides by constants in both modes, so that what goes in times 100 comes out so."""
+    model = keras.Sequential([keras.Input((8,))])
+    for activation in (None, "relu"):
+        model.add(layers.Dense(8, activation, use_bias=False))
+        model.add(layers.BatchNormalization())
+    model.add(layers.ReLU())
+    inner, inside = (layer for layer in model.layers if isinstance(layer, layers.Dense))
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    assert [change.skipped.startswith(NORM) for change in plan(model)] == [True, True]
+    for norm in norms:
+        norm.trainable = False
+    first, second = plan(model)
+    assert (first.law, first.skipped, first.note) == ("Linear()", "", "")
+    assert (second.law, second.skipped, second.note) == (RELU, "", "")
+    x = np.random.default_rng(0).normal(size=(4, 8)).astype("float32")
+    before = array(model(x, training=True))
+    for dense in (inner, inside):
+        dense.kernel.assign(10.0 * dense.kernel)
+    np.testing.assert_allclose(array(model(x, training=True)), 100.0 * before, rtol=1e-5)
+    # By gamma over the root of the variance, and by beta less the mean times that.
+    norms[0].gamma.assign([3.0] * 4 + [4.0] * 4)
+    norms[0].moving_variance.assign([4.0 - norms[0].epsilon] * 8)
+    norms[1].beta.assign([0.5] * 8)
+    norms[1].moving_mean.assign([1.0] * 8)
+    norms[1].moving_variance.assign([1.0 - norms[1].epsilon] * 8)
+    first, second = plan(model)
+    name = "BatchNormalization is frozen: it"
+    assert first.note == f"{name} multiplies by 1.77"  # the root of (1.5^2 + 2^2)/2
+    assert second.note == f"{name} adds 0.5"
+    assert (first.law, second.law) == ("Linear()", RELU)
+
+
 def test_frozen_layers_stay_unless_included():
     model = mlp()
     model.layers[1].trainable = False
