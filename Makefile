@@ -4,12 +4,19 @@ BIN := .venv/bin
 KERAS_BACKEND ?= tensorflow
 PYTEST := KERAS_BACKEND=$(KERAS_BACKEND) OMP_NUM_THREADS=1 TF_CPP_MIN_LOG_LEVEL=2 $(BIN)/python -m pytest -n 2 --dist worksteal -q --durations=10 --durations-min=5
 WHEEL_PIP := $(BIN)/pip --disable-pip-version-check --python build/wheel/bin/python
+PICTURES := training.png mirrored.png moments.png s_scale.png score_by_order.png diagnosis_before.png diagnosis_after.png
 FOR_TESTS := .venv/with-dev $(patsubst %,.venv/with-%,$(filter jax torch,$(KERAS_BACKEND)))
 
-.PHONY: demo test test-slow test-all test-random test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean
+.PHONY: demo pictures test test-slow test-all test-random test-backends lint types wheel docs examples notebook benchmarks bench-learning paper paper-training clean
 
 demo: .venv/with-examples
 	$(BIN)/python examples/quickstart.py
+
+# Draws the pictures of README and docs that need no benchmark: the same bits on the same machine.
+pictures: .venv/with-examples
+	$(BIN)/python examples/quickstart.py --output output/pictures
+	$(BIN)/python examples/diagnose_model.py --output output/pictures
+	cp $(addprefix output/pictures/,$(PICTURES)) docs
 
 # The quick tests, on TensorFlow unless KERAS_BACKEND says otherwise, as do the next two.
 test: $(FOR_TESTS)

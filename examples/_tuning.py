@@ -1,7 +1,9 @@
-"""The last act of `quickstart.py`: KerasTuner searches the order s of the same network."""
+"""The search of `quickstart.py`: KerasTuner looks for the order s and the learning rate."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,17 +11,26 @@ from typing import Any, NamedTuple
 import _quiet  # noqa: F401
 import keras
 import keras_tuner
+import numpy as np
 import pandas as pd
-from _digits import BATCH, console, load_digits, network
-from rich.progress import Progress
+from _dial import SETTING
+from _digits import BATCH, compile_for, digits, network
+from _progress import Display, console
 from rich.table import Table
 
 from keras_fracinit import plots
 from keras_fracinit.tuner import FracInitHyperModel, reference, results
 
-VALIDATION = 800  # of the training images; those to test on have no part in the search
+VALIDATION = 360  # of the training images; those to test on have no part in the search
 FOLDER = "search"  # in the output directory, and deleted when a search begins
 REFERENCE = "reference"  # the name of that trial in the results
+
+RELOAD = """
+import sys, numpy, keras, keras_fracinit
+model, inputs, predictions = sys.argv[1:]
+model = keras.saving.load_model(model)
+numpy.save(predictions, model.predict(numpy.load(inputs), verbose=0))
+"""
 
 
 class Budget(NamedTuple):
@@ -30,24 +41,27 @@ class Budget(NamedTuple):
 
 def build(hp: Any) -> keras.Model:
     """Builds a plain Keras model; `FracInitHyperModel` makes the order of its kernels tunable."""
-    return network("he_normal", hp.Float("learning_rate", 3e-3, 3e-2, sampling="log"))
+    rate = hp.Float("learning_rate", 3e-3, 3e-2, sampling="log")
+    return compile_for(SETTING._replace(rate=rate), network(SETTING))
 
 
-def tuned(values: Mapping[str, Any]) -> keras.Model:
-    """Builds a fresh network with these hyperparameters, under Keras' global seed."""
+def tuned(values: Mapping[str, Any], seed: int) -> keras.Model:
+    """Builds a fresh network with these hyperparameters."""
+    keras.utils.set_random_seed(seed)
     hp = keras_tuner.HyperParameters()
     hp.values = dict(values)
     return FracInitHyperModel(build).build(hp)
 
 
-def search(output: Path, budget: Budget, progress: Progress) -> keras_tuner.Tuner:
+def search(output: Path, budget: Budget, display: Display) -> keras_tuner.Tuner:
     """Runs the search, and trains its best learning rate at s = 2."""
-    x, y, _, _ = load_digits()
-    task = progress.add_task("searching s", total=(budget.trials + 1) * budget.executions)
+    x, y, _, _ = digits(SETTING.shape)
+    task = display.add_task("searching s", total=(budget.trials + 1) * budget.executions)
     # KerasTuner copies callbacks, but not their functions, so all copies advance the one bar.
-    tick = keras.callbacks.LambdaCallback(on_train_end=lambda _: progress.advance(task))
+    tick = keras.callbacks.LambdaCallback(on_train_end=lambda _: display.step(task))
     options: dict[str, Any] = {
         "validation_data": (x[-VALIDATION:], y[-VALIDATION:]),
+        "validation_batch_size": VALIDATION,
         "epochs": budget.epochs,
         "batch_size": BATCH,
         "callbacks": [tick],
@@ -100,7 +114,7 @@ def print_search(tuner: keras_tuner.Tuner, budget: Budget) -> None:
             f"{mean['slope_initial']:+.3f}",
             style="bold" if trial == REFERENCE else None,
         )
-    console.print(table)
+    console.print(table, soft_wrap=False)
 
 
 def _status(statuses: pd.Series) -> str:
@@ -115,3 +129,25 @@ def draw_search(tuner: keras_tuner.Tuner, path: Path) -> None:
     axes = plots.score_by_order(results(tuner))
     axes.set_title("every trial has a learning rate of its own", fontsize="medium")
     axes.figure.savefig(path, dpi=120)
+
+
+def check_reload(model: keras.Model, output: Path) -> bool:
+    """Checks that a fresh process without this script predicts the same from the saved file."""
+    _, _, x_test, y_test = digits(SETTING.shape)
+    paths = [output / name for name in ("best.keras", "x_test.npy", "predictions.npy")]
+    model.save(paths[0])
+    np.save(paths[1], x_test)
+    console.print(f"saved     {paths[0]}")
+    command = [sys.executable, "-c", RELOAD, *map(str, paths)]
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    if child.returncode:
+        console.print(f"reload    FAILED\n{child.stderr}", markup=False)
+        return False
+    here, there = model.predict(x_test, verbose=0), np.load(paths[2])
+    accuracy = np.mean(there.argmax(axis=1) == y_test)
+    same = np.allclose(here, there, rtol=1e-5, atol=1e-5)
+    console.print(
+        f"reload    in a fresh process: {'the same' if same else 'OTHER'} predictions\n"
+        f"          (largest difference {np.abs(here - there).max():g}), accuracy {accuracy:.3f}"
+    )
+    return same

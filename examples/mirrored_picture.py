@@ -2,14 +2,16 @@
 
     python examples/mirrored_picture.py --output docs/mirrored.png    # some seconds
 
-For each kind of weights 20 networks of 64 units are drawn by the package, and NumPy sends 32 random
-inputs through each: above, the mean cosine of two inputs; below, the s-scale at s = 1. Theory is
-drawn over the networks: the map of cosines, and the band that holds 95 of 100 networks.
+The demo draws it too. For each kind of weights 20 networks of 64 units are drawn by the package,
+and NumPy sends 32 random inputs through each: above, the mean cosine of two inputs; below, the
+s-scale at s = 1. Theory is drawn over the networks: the map of cosines, and the band that holds 95
+of 100 networks.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from keras_fracinit import FracReLU
 from keras_fracinit.propagation import correlation_map
 
 Array = npt.NDArray[Any]
-DEPTH, WIDTH, INPUTS, NETWORKS = 100, 64, 32, 20
+DEPTH, WIDTH, INPUTS = 100, 64, 32
 
 
 class Kind(NamedTuple):
@@ -47,10 +49,10 @@ KINDS = (
 )
 
 
-def measure(kind: Kind) -> tuple[Array, Array]:
+def measure(kind: Kind, networks: int, step: Callable[[], None]) -> tuple[Array, Array]:
     """Measures mean cosines and s-scales: networks x (inputs and layers)."""
-    cosines, scales = np.empty((2, NETWORKS, DEPTH + 1))
-    for network in range(NETWORKS):
+    cosines, scales = np.empty((2, networks, DEPTH + 1))
+    for network in range(networks):
         signal = np.random.default_rng(network).normal(size=(INPUTS, WIDTH))
         for layer in range(DEPTH + 1):
             if layer:
@@ -61,6 +63,7 @@ def measure(kind: Kind) -> tuple[Array, Array]:
             total = np.square((signal / norms[:, None]).sum(axis=0)).sum()
             cosines[network, layer] = (total - INPUTS) / (INPUTS * (INPUTS - 1))
             scales[network, layer] = norms.mean() / WIDTH**0.5
+        step()
     return cosines, scales / scales[:, 1:2]
 
 
@@ -80,11 +83,13 @@ def band_in_theory(kind: Kind) -> tuple[Array, Array, Array]:
     return np.exp(middle), np.exp(middle - spread), np.exp(middle + spread)
 
 
-def draw(path: Path) -> None:
+def draw(path: Path, networks: int = 20, step: Callable[[], None] = lambda: None) -> None:
+    """Draws the picture; calls `step` after each network."""
+    keras.utils.set_random_seed(0)
     figure = Figure(figsize=(9.6, 5.6), layout="constrained")
     panels = figure.subplots(2, len(KINDS), sharex=True, sharey="row")
     for kind, (above, below) in zip(KINDS, panels.T, strict=True):
-        cosines, scales = measure(kind)
+        cosines, scales = measure(kind, networks, step)
         look = {"color": kind.colour, "linewidth": 0.8, "alpha": 0.6}
         theory = {"color": "black", "linestyle": "--", "linewidth": 1.4}
         above.plot(cosines.T, **look)
@@ -105,7 +110,7 @@ def draw(path: Path) -> None:
     band = lower.fill_between([], [], color="0.85", label="95 of 100 networks, layer by layer")
     where = {"loc": "outside lower center", "ncols": 3, "frameon": False}
     figure.legend(handles=[line, dashes, band], **where)
-    figure.suptitle(f"{DEPTH} ReLU layers of {WIDTH} units, {NETWORKS} networks each")
+    figure.suptitle(f"{DEPTH} ReLU layers of {WIDTH} units, {networks} networks each")
     figure.savefig(path, dpi=120)
 
 
@@ -114,7 +119,6 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("output/mirrored.png"))
     path = parser.parse_args().output
     path.parent.mkdir(parents=True, exist_ok=True)
-    keras.utils.set_random_seed(0)
     draw(path)
 
 
