@@ -141,7 +141,7 @@ def train(job: Job) -> Run:
     model = _shared_model(setting.shape, setting.depth, setting.optimizer)
     model.set_weights(job.make(job.seed).get_weights())
     for variable in model.optimizer.variables:
-        variable.assign(keras.ops.zeros_like(variable))
+        variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
     model.optimizer.learning_rate = setting.rate
 
     def tell(epoch: int, logs: dict[str, float]) -> None:
