@@ -157,14 +157,14 @@ def drawn_from(*distributions, once=(), cases=CASES):
     return pytest.mark.parametrize(("case", "weights"), rows)
 
 
-def covering(rows, *axes, once=()):
+def covering(rows, *axes, once=(), others=True):
     """A test of all combinations of the rows of `draws` with the values of further axes.
 
     Each axis is a pair of its argument names and its values. Only a covering set of combinations is
-    quick; the others are marked as slow, and as parts of a product. The quick ones hold every row
-    (except that one case is enough for the distributions in `once`), every distribution with every
-    value of the first axis, and every pair of values of neighboring axes, so axes that interact are
-    given as neighbors.
+    quick; the others are marked as slow and run once, or are left out. The quick ones hold every
+    row (except that one case is enough for the distributions in `once`), every distribution with
+    every value of the first axis, and every pair of values of neighboring axes, so axes that
+    interact are given as neighbors.
     """
     columns = [rows, *(_parameters(*axis) for axis in axes)]
     needs = {}
@@ -177,9 +177,11 @@ def covering(rows, *axes, once=()):
     parameters = []
     small = _small_cover(needs)
     for indices in needs:
+        if not (others or indices in small):
+            continue
         chosen = [column[index] for column, index in zip(columns, indices, strict=True)]
         values = itertools.chain.from_iterable(parameter.values for parameter in chosen)
-        marks = () if indices in small else (pytest.mark.slow, pytest.mark.product)
+        marks = () if indices in small else (pytest.mark.slow, pytest.mark.once)
         name = "-".join(parameter.id for parameter in chosen)
         parameters.append(pytest.param(*values, id=name, marks=marks))
     names = ["case", "weights", *(name.strip() for axis in axes for name in axis[0].split(","))]

@@ -5,13 +5,14 @@ import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# Eight virtual devices for keras.distribution. JAX compiles every sampler for every new shape, for
-# seconds where the rank is high; without optimization it takes a tenth of that.
+# Eight virtual devices for keras.distribution. JAX spends most of its time on compiling operations
+# for new shapes: without optimization, and with fusions emitted without MLIR, a third of that.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
     ]
 )
 # Every executable is kept for the next session, however quickly it was compiled.
@@ -42,20 +43,29 @@ def pytest_configure(config):
         tf.config.set_logical_device_configuration(cpu, halves)
 
 
-# Independent of the backend, so they run once, with TensorFlow.
+# Independent of the backend, so they run once, with TensorFlow: mathematics, pictures, what is read
+# from the graph of a model and from numbers, and searches whose training is a script.
 ONCE = [
     *("utils", "laws", "propagation", "plots", "cli"),
-    *("tuner/test_resuming.py", "tuner/test_distributed_tuning.py"),
-    *(f"diagnosis/test_{name}.py" for name in ("calibration", "evidence", "walks")),
-    *("project/test_docs.py", "project/test_contributing.py"),
+    *(f"graph/test_{name}.py" for name in ("depth", "operations", "pairing")),
+    *(f"planning/test_{name}.py" for name in ("branches", "plan_smooth")),
+    *(f"diagnosis/test_{name}.py" for name in ("calibration", "evidence", "mirrored_diagnosis")),
+    "diagnosis/test_walks.py",
+    *(f"tuner/test_{name}.py" for name in ("distributed_tuning", "divergence", "mlp")),
+    *(f"tuner/test_{name}.py" for name in ("reference", "resuming", "search", "search_space")),
+    *(f"project/test_{name}.py" for name in ("contributing", "docs", "formulas", "notebook")),
+    "project/test_project_files.py",
 ]
 collect_ignore = [] if BACKEND == "tensorflow" else ONCE
-# The slow tests of what each backend does in its own way: draws, devices, files and training. Slow
-# simulations, diagnoses and searches run once: what they do with numbers is the same everywhere.
+# The slow tests of what each backend does in its own way: training, tracing, devices, exports and
+# the memory of draws. All other slow tests run once: what they do with numbers and files is the
+# same everywhere, and the quick ones show on every backend that it gets there.
 SLOW_EVERYWHERE = (
-    *("tests/callbacks/", "tests/models/", "tests/project/test_random_models.py"),
-    *("tests/planning/test_mirrored_models.py", "tests/planning/test_large_kernels.py"),
-    *(f"tests/initializers/test_{name}.py" for name in ("distribution", "pairs", "saving")),
+    *("tests/models/", "tests/callbacks/test_callbacks.py", "tests/callbacks/test_processes.py"),
+    *("tests/planning/test_large_kernels.py", "tests/project/test_random_models.py"),
+    "tests/initializers/test_distribution.py",
+    "tests/initializers/test_pairs.py::test_a_traced_draw_has_the_same_bits",
+    "tests/initializers/test_saving.py::test_export_as_saved_model",
 )
 
 
@@ -104,9 +114,8 @@ QUICK_CASES = {
 def pytest_collection_modifyitems(config, items):
     """Chooses what is slow, and what only the run with TensorFlow has; puts slow tests first.
 
-    No worker is to begin a long test when the others have finished. One backend runs the whole
-    products of cases, of which a covering set runs on all, and the slow tests outside of
-    `SLOW_EVERYWHERE`.
+    No worker is to begin a long test when the others have finished. One backend runs what is
+    marked with `once`, and the slow tests outside of `SLOW_EVERYWHERE`.
     """
     for item in items:
         words = QUICK_CASES.get(getattr(item, "originalname", None))
@@ -121,7 +130,7 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_once(item):
     slow = item.get_closest_marker("slow") and not item.nodeid.startswith(SLOW_EVERYWHERE)
-    return bool(slow or item.get_closest_marker("product"))
+    return bool(slow or item.get_closest_marker("once"))
 
 
 def pytest_collection_finish():
