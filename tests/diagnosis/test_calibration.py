@@ -15,6 +15,7 @@ def judged(case):
     return benchmark.kinds_of(case)
 
 
+@pytest.mark.slow
 def test_of_thirty_healthy_networks_at_most_five_are_accused():
     accused = {number: judged(benchmark.healthy(number)) for number in range(30)}
     assert sum(map(bool, accused.values())) <= 5, accused

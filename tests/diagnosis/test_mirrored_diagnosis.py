@@ -71,7 +71,7 @@ def test_a_mirrored_stack_is_healthy_and_a_wrong_scale_is_named(
     for seed in range(1 if (activation, distribution, depth, width) in QUICK else 3):
         diagnosis = diagnose(mirrored(model, seed, **options), X)
         assert diagnosis.healthy, diagnosis.verdicts
-        if distribution is None or depth == 50:
+        if seed == 0 and (distribution is None or depth == 50):
             for factor, word in ((0.8, "vanishes"), (1.25 / 0.8, "explodes")):
                 verdict = diagnose(scaled(model, factor), X).verdicts[0]
                 assert verdict.startswith(f"{word}: x")

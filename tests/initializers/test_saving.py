@@ -9,12 +9,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-from cases import EVERY, covering, draws, numpy
+from cases import EVERY, covering, draws, each, numpy
 
 import keras_fracinit as kf
 
 DRAWS = draws(EVERY, "untruncated_normal", "stable")
-every_draw = pytest.mark.parametrize(("case", "weights"), DRAWS)
 TESTS = Path(__file__).parents[1]
 SEEDS = ("seed", [None, 8])
 
@@ -88,11 +87,12 @@ def test_models_pickle_and_copy(case, weights, seed):
     reason="Keras cannot export a SavedModel of any model from torch.",
 )
 @pytest.mark.slow
-@every_draw
-def test_export_as_saved_model(case, weights, tmp_path):
+@each(EVERY)
+def test_export_as_saved_model(case, tmp_path):
+    """Whatever the weights were drawn from: an exported model holds them, and no initializer."""
     import tensorflow as tf
 
-    model = model_of(case, weights)
+    model = model_of(case, {})
     model.export(str(tmp_path / "exported"), format="tf_saved_model", verbose=False)
     exported = tf.saved_model.load(str(tmp_path / "exported"))
     served = exported.serve(X)

@@ -1,5 +1,6 @@
 """Looking into models: the numbers are those of the layers, and looking changes nothing."""
 
+import functools
 import math
 import random
 import re
@@ -68,11 +69,19 @@ def tensors(x):
     return keras.tree.map_structure(keras.ops.convert_to_tensor, x)
 
 
+@functools.cache
+def seen(name):
+    """Measures a network, once for all tests that change nothing of it."""
+    network = NETWORKS[NETWORK_IDS.index(name)]
+    quantities = QUANTITIES if network.trains else QUANTITIES[:3]
+    model = network.build()
+    return model, *measure(model, network.x, network.y, quantities=quantities)
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=NETWORK_IDS)
 def test_every_kind_of_model_is_seen(network):
-    model = network.build()
+    model, measurement, table = seen(network.name)
     quantities = QUANTITIES if network.trains else QUANTITIES[:3]
-    measurement, table = measure(model, network.x, network.y, quantities=quantities)
     assert {row.quantity for row in measurement.rows} == set(quantities)
     head = [row for row in measurement.rows if row.quantity == "activations"][-1]
     prediction = numpy(model(tensors(network.x)))
@@ -139,25 +148,28 @@ SEEN = {
 
 @pytest.mark.parametrize("name", SEEN)
 def test_each_call_of_a_layer_is_one_row(name):
-    network = NETWORKS[NETWORK_IDS.index(name)]
-    measurement, _ = measure(network.build(), network.x)
-    rows = [(re.sub(r"_\d+", "", layer), *rest) for _, layer, *rest in measurement.rows]
+    _, measurement, _ = seen(name)
+    rows = [
+        (re.sub(r"_\d+", "", layer), *rest)
+        for quantity, layer, *rest in measurement.rows
+        if quantity == "activations"
+    ]
     assert rows == SEEN[name]
 
 
 @pytest.mark.parametrize("name", ["mlp", "convolutional", "dictionary", "attention"])
 def test_activations_are_those_of_layer_output(name):
-    network = NETWORKS[NETWORK_IDS.index(name)]
-    model = network.build()
-    measurement, table = measure(model, network.x)
+    model, measurement, table = seen(name)
+    x = tensors(NETWORKS[NETWORK_IDS.index(name)].x)
     measured = cells(measurement, table)
+    found = {key[1].split("/")[-1]: key for key in measured if key[0] == "activations"}
     checked = 0
     for layer in model.layers:
-        path = next((key for key in measured if key[1].split("/")[-1] == layer.name), None)
+        path = found.get(layer.name)
         if path is None:
             continue  # an input, or attention, whose output is that of a layer in it
         checked += 1
-        output = numpy(keras.Model(model.inputs, layer.output)(tensors(network.x)))
+        output = numpy(keras.Model(model.inputs, layer.output)(x))
         for s in ORDERS:
             expected = by_hand(output, s)
             np.testing.assert_allclose(measured[path]["s_scale", s], expected, rtol=2e-5)
