@@ -81,8 +81,7 @@ def second_act(
     """Compares three orders in 20 layers; this process searches in the meantime."""
     sizes = output / "s_scale.png"
     console.print(
-        f"\n[bold]2. The order s is a dial[/] of the scale: {setting.title}, "
-        f"learning rate {setting.rate:g}\n"
+        f"\n[bold]2. s is a dial[/] of the scale: {setting.title}, learning rate {setting.rate:g}\n"
     )
     with Display() as display:
         title = f"training {setting.depth} layers"
