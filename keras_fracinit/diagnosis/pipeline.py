@@ -16,7 +16,7 @@ from keras_fracinit.diagnosis.report import Diagnosis
 from keras_fracinit.diagnosis.rows import expectations, rows_of
 from keras_fracinit.diagnosis.stations import Tracing
 from keras_fracinit.diagnosis.verdicts import Evidence, verdicts_of
-from keras_fracinit.graph.kernels import look_into
+from keras_fracinit.graph.kernels import check_model, look_into
 from keras_fracinit.models.backward_pass import NotMeasuredError, send_back
 from keras_fracinit.models.forward_pass import Output, observe, ways_to_ends
 from keras_fracinit.models.probe import probe_arrays, probe_data
@@ -117,8 +117,9 @@ def diagnose(
     several = tuple(check_order(order, "orders") for order in check_several("orders", orders))
     check_type("training", training, bool)
     check_type("gradients", gradients, bool)
-    graph, kernels = look_into(model)
+    check_model(model)
     data = probe_data(probe_arrays(x, name="x"), model).x
+    graph, kernels = look_into(model, data)
     values = [values_of(kernel.site.variable) for kernel in kernels]
     mirrored = mirrored_of(graph, kernels, training)
     known = laws_by_layer(kernels, values, mirrored, training)

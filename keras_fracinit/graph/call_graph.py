@@ -22,7 +22,7 @@ import keras
 
 from keras_fracinit.graph.kernel_table import has_kernel
 from keras_fracinit.graph.operations import ATTENTION, listed_row
-from keras_fracinit.utils.layer_calls import inputs_of_call, intercepting
+from keras_fracinit.utils.layer_calls import arguments_of, inputs_of_call, intercepting
 
 layers, tree = keras.layers, keras.tree
 
@@ -51,6 +51,10 @@ class Mixing:
 class Graph:
     """The calls of a model, and which call consumes and which produces a tensor.
 
+    Args:
+        model: The model.
+        x: What it is called with, if that is known: arrays, or a structure of them.
+
     Attributes:
         model: The model.
         calls: All calls, in the order in which they happened.
@@ -62,22 +66,14 @@ class Graph:
         error: Why the model could not be called to the end; empty if it could.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, x: Any = None) -> None:
         self.model = model
-        self.calls: list[Call] = []
-        self.layers: list[Any] = []
-        self.hidden: dict[int, Any] = {}
-        self.inputs: set[int] = set()
-        self.outputs: set[int] = set()
-        self.returned: list[tuple[Any, list[Any]]] = []
-        self._known: set[int] = set()
-        self._consumers: dict[int, list[Call]] = {}
-        self._producers: dict[int, Call] = {}
-        self._tracing = False  # the backend runs a layer that does not run on symbols
-        self.error = ""
+        self._guesses: dict[int, int] = {}  # the places of arguments of unknown shapes, by ids
+        self._shapes: dict[int, Any] = {}  # those that were found, by places
+        self._forget()
         with intercepting(self._layer, self._operation), keras.StatelessScope():
             try:
-                outputs = self._run(model)
+                outputs = self._run(model, x)
             except Exception as error:  # whatever the `call` of a user may raise
                 self.error, outputs = f"{type(error).__name__}: {error}", []
         self.outputs = {id(tensor) for tensor in tree.flatten(outputs)}
@@ -89,6 +85,20 @@ class Graph:
             for tensor in call.outputs:
                 self._producers[id(tensor)] = call
 
+    def _forget(self) -> None:
+        self.calls: list[Call] = []
+        self.layers: list[Any] = []
+        self.hidden: dict[int, Any] = {}
+        self.inputs: set[int] = set()
+        self.outputs = set()
+        self.returned: list[tuple[Any, list[Any]]] = []
+        self._known: set[int] = set()
+        self._consumers: dict[int, list[Call]] = {}
+        self._producers: dict[int, Call] = {}
+        self._tracing = False  # the backend runs a layer that does not run on symbols
+        self.error = ""
+        self._contradicted = False  # a layer was built for another shape than a guess leads to
+
     def consumers(self, tensor: Any) -> list[Call]:
         """The calls that take a tensor."""
         return self._consumers.get(id(tensor), [])
@@ -99,7 +109,7 @@ class Graph:
 
     # The model as a whole.
 
-    def _run(self, model: Any) -> Any:
+    def _run(self, model: Any, x: Any) -> Any:
         if isinstance(model, keras.Sequential) and not model.built:
             start = object()
             self.inputs = {id(start)}
@@ -108,8 +118,62 @@ class Graph:
         if symbols is None:
             raise ValueError("it does not tell what it was built for")
         args, kwargs = symbols
+        if len(args) > 1 and x is not None:
+            args, kwargs = tree.map_structure(_symbol_of, arguments_of(model, x))
+        elif len(args) > 1:
+            return self._run_on_guesses(model, args)
         self.inputs = {id(tensor) for tensor in tree.flatten((args, kwargs))}
         return self._call(model, *args, **kwargs)
+
+    def _run_on_guesses(self, model: Any, args: tuple[Any, ...]) -> Any:
+        """Runs a model of several arguments, of whose shapes Keras keeps the first alone.
+
+        The layers that take the others were built for their shapes.
+        """
+        while True:
+            known = len(self._shapes)
+            self._forget()
+            args = tuple(
+                keras.KerasTensor(self._shapes[place], arg.dtype) if place in self._shapes else arg
+                for place, arg in enumerate(args)
+            )
+            self._guesses = {
+                id(arg): i for i, arg in enumerate(args) if i not in (0, *self._shapes)
+            }
+            self.inputs = {id(tensor) for tensor in tree.flatten(args)}
+            error: Exception | None = None
+            try:
+                outputs = self._call(model, *args)
+            except Exception as raised:
+                error = raised
+            if len(self._shapes) > known:
+                continue
+            if error is None and not self._contradicted:
+                return outputs
+            self._forget()
+            names = ", ".join(inputs_of_call(model)[1:])
+            raise ValueError(
+                "Keras keeps the shape of the first argument of `call` alone, and no layer tells "
+                f"that of {names}; inputs in a list would be kept"
+            ) from error
+
+    def _compare(self, layer: Any, args: Any) -> None:
+        """Compares the input of a layer with what it was built for, where a shape is a guess."""
+        if not (self._guesses and args and keras.backend.is_keras_tensor(args[0])):
+            return
+        built = (layer.get_build_config() or {}).get("input_shape") if layer.built else None
+        if not isinstance(built, tuple | list) or not all(
+            n is None or type(n) is int for n in built
+        ):
+            return
+        same = len(built) == len(args[0].shape) and all(
+            a == b or None in (a, b) for a, b in zip(built[1:], args[0].shape[1:], strict=True)
+        )
+        place = self._guesses.get(id(args[0]))
+        if place is not None:
+            self._shapes[place] = tuple(built)
+        elif not same:
+            self._contradicted = True
 
     def _chain(self, model: Any, tensor: Any) -> Any:
         """Records a Sequential model that is not built yet: it has an order, but no shapes."""
@@ -134,6 +198,7 @@ class Graph:
     def _layer(self, original: Callable[..., Any], layer: Any, *args: Any, **kwargs: Any) -> Any:
         if not _symbolic(args, kwargs):
             return self._traced(original, layer, args, kwargs)
+        self._compare(layer, args)
         return self._call(layer, *args, **kwargs)
 
     def _operation(self, _: Callable[..., Any], operation: Any, *args: Any, **kwargs: Any) -> Any:
@@ -268,6 +333,10 @@ def _like(tensor: Any) -> Any:
     return keras.KerasTensor(tensor.shape, tensor.dtype)
 
 
+def _symbol_of(array: Any) -> Any:
+    return keras.KerasTensor(array.shape, str(array.dtype))
+
+
 def _symbols(model: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """Symbols of the inputs that the model was built for; None if it does not tell."""
     if getattr(model, "inputs", None):
@@ -280,7 +349,7 @@ def _symbols(model: Any) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         return tree.map_shape_structure(lambda shape: keras.KerasTensor(shape, dtype), shapes)
 
     if config.get("input_shape"):
-        # Of a `call` of several arguments Keras keeps the first shape: the others are taken as it.
+        # Of a `call` of several arguments Keras keeps the first shape alone.
         count = max(len(inputs_of_call(model)), 1)
         return tuple(symbols(config["input_shape"]) for _ in range(count)), {}
     if config.get("shapes_dict"):

@@ -11,6 +11,7 @@ from keras_fracinit.graph.call_graph import Graph
 from keras_fracinit.graph.downstream import Downstream, DownstreamFinder
 from keras_fracinit.graph.kernel_table import KernelSite, sampling_of, sites_of
 from keras_fracinit.laws.base import Law
+from keras_fracinit.utils.patterns import Names
 
 layers = keras.layers
 
@@ -28,9 +29,7 @@ class Kernel:
         distribution: The distribution of the user's initializer; empty if that has no scale.
         not_scalable: Why it cannot be scaled whatever follows it; empty if it can.
         alone: Whether it is the only kernel of its layer.
-        paths: The path of its variable, and others by which patterns may name it: with the names of
-            all models and layers around it, and without the outer ones. Keras drops those of outer
-            models when a model is loaded.
+        paths: The path of its variable, and others by which patterns may name it.
     """
 
     site: KernelSite
@@ -81,7 +80,7 @@ def kernels_of(model: Any) -> list[Kernel]:
 def kernels_in(graph: Graph) -> list[Kernel]:
     """Lists each kernel of a model whose calls are recorded."""
     kernels, seen = [], set[int]()
-    downstreams, chains = DownstreamFinder(graph), _chains(graph.model)
+    downstreams, names = DownstreamFinder(graph), Names(graph.model)
     divided = {id(x.layer) for x in graph.layers if isinstance(x, layers.SpectralNormalization)}
     for layer in graph.layers:
         hidden = graph.hidden.get(id(layer))
@@ -95,27 +94,10 @@ def kernels_in(graph: Graph) -> list[Kernel]:
             alone = len(sites) == 1 or known == [site]
             kernel = _kernel(site, downstreams, hidden, alone)
             reason = kernel.not_scalable or (_DIVIDED if id(layer) in divided else "")
-            kernels.append(replace(kernel, not_scalable=reason, paths=_paths(site, chains)))
+            kernels.append(
+                replace(kernel, not_scalable=reason, paths=names.of_part(site.layer, site.path))
+            )
     return kernels
-
-
-def _chains(model: Any) -> dict[int, tuple[str, ...]]:
-    """The names of what is around each layer, outermost first, and its own, by its id."""
-    chains: dict[int, tuple[str, ...]] = {id(model): (model.name,)}
-    waiting = [model]
-    for layer in waiting:
-        for child in layer._flatten_layers(include_self=False, recursive=False):
-            if id(child) not in chains:
-                chains[id(child)] = (*chains[id(layer)], child.name)
-                waiting.append(child)
-    return chains
-
-
-def _paths(site: KernelSite, chains: dict[int, tuple[str, ...]]) -> tuple[str, ...]:
-    name = site.path.rpartition("/")[-1]
-    chain = (*chains.get(id(site.layer), ()), name)
-    others = ["/".join(chain[start:]) for start in range(len(chain) - 1)]
-    return tuple(dict.fromkeys([site.path, *others]))
 
 
 def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone: bool) -> Kernel:
@@ -134,8 +116,18 @@ def _kernel(site: KernelSite, downstreams: DownstreamFinder, hidden: Any, alone:
     return Kernel(site, downstream, distribution, reason, alone)
 
 
-def look_into(model: Any) -> tuple[Graph, list[Kernel]]:
-    """Records the calls of a model and lists its kernels; refuses one that cannot be changed."""
+def look_into(model: Any, x: Any = None) -> tuple[Graph, list[Kernel]]:
+    """Records the calls of a model, on inputs like x, and lists its kernels."""
+    check_model(model)
+    graph = Graph(model, x)
+    kernels = [kernel for kernel in kernels_in(graph) if kernel.site.variable is not None]
+    if not kernels:
+        raise ValueError(f"`model` must have kernels. Received: model {model.name!r} without any")
+    return graph, kernels
+
+
+def check_model(model: Any) -> None:
+    """Refuses a model that cannot be changed."""
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model. Received: {model!r} (of {type(model)})")
     unbuilt = [layer.name for layer in model._flatten_layers() if not layer.built]
@@ -151,8 +143,3 @@ def look_into(model: Any) -> tuple[Graph, list[Kernel]]:
                 "`model` must not be quantized: its kernels are integers. Re-initialize it, then "
                 f"quantize it. Received: layer {layer.name!r} in {layer.quantization_mode}"
             )
-    graph = Graph(model)
-    kernels = [kernel for kernel in kernels_in(graph) if kernel.site.variable is not None]
-    if not kernels:
-        raise ValueError(f"`model` must have kernels. Received: model {model.name!r} without any")
-    return graph, kernels

@@ -103,7 +103,7 @@ class _Tapped(Recorder):
     """A recorder that adds a tap to each output that it records, and to what kernels take."""
 
     def __init__(self, tap: Tap) -> None:
-        super().__init__(lambda quantity, _: quantity == "activations", lambda tensor: None)
+        super().__init__(lambda quantity, *_: quantity == "activations", lambda tensor: None)
         self.tap = tap
 
     def _outputs_of(
@@ -114,12 +114,12 @@ class _Tapped(Recorder):
         def tapped(*args: Any, **kwargs: Any) -> Any:
             place = len(self.rows)
             if closed and args:
-                args = (self._tapped_input(args[0], path, place), *args[1:])
+                args = (self._tapped_input(args[0], layer, path, place), *args[1:])
             outputs = original(*args, **kwargs)
             places = itertools.count(len(self.rows))
 
             def behind(output: Any) -> Any:
-                if self._is_new(path, output, before):
+                if self._is_new(layer, path, output, before):
                     return self.tap(("behind", next(places)), output)
                 return output
 
@@ -128,12 +128,12 @@ class _Tapped(Recorder):
         with _replaced(layer, tapped):
             return call(layer, *args, **kwargs)
 
-    def _tapped_input(self, inputs: Any, path: str, place: int) -> Any:
+    def _tapped_input(self, inputs: Any, layer: Any, path: str, place: int) -> Any:
         first = True
 
         def into(tensor: Any) -> Any:
             nonlocal first
-            if first and self._is_signal("activations", path, tensor):
+            if first and self._is_signal("activations", layer, path, tensor):
                 first = False
                 return self.tap(("into", place), tensor)
             return tensor

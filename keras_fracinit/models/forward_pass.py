@@ -147,7 +147,7 @@ def observe(
             found.append((halves, _statistics(differences)))
         return _statistics(array)
 
-    recorder = Recorder(lambda quantity, _: quantity == "activations", reduce, signal_of)
+    recorder = Recorder(lambda quantity, *_: quantity == "activations", reduce, signal_of)
     tensors, outputs = keras.tree.map_structure(ops.convert_to_tensor, x), []
     if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1:
         recorder.know_input(tensors)

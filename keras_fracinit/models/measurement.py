@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -28,7 +29,7 @@ from keras_fracinit.models.compilers import COMPILERS
 from keras_fracinit.models.probe import Data
 from keras_fracinit.models.recorder import Recorder, call_model, wide
 from keras_fracinit.utils.layer_calls import intercepting
-from keras_fracinit.utils.patterns import check_patterns, matches
+from keras_fracinit.utils.patterns import Names, check_patterns, matches
 
 QUANTITIES = ("activations", "preactivations", "weights", "gradients", "updates")
 
@@ -66,13 +67,9 @@ class Request:
         """The statistics of each row, and their orders."""
         return statistics_of(self.orders, self.tail_index)
 
-    def wants(self, quantity: str, path: str) -> bool:
-        """Whether this quantity of the layer or variable of this path is measured."""
-        return quantity in self.quantities and self.selects(path)
-
-    def selects(self, path: str) -> bool:
-        """Whether a name, path or pattern of `layers` matches this path or one that contains it."""
-        return self.layers is None or matches(self.layers, path)
+    def selects(self, paths: Callable[[], tuple[str, ...]]) -> bool:
+        """Whether a name, path or pattern of `layers` matches one of these paths."""
+        return self.layers is None or matches(self.layers, *paths())
 
 
 class NothingToMeasureError(ValueError):
@@ -117,12 +114,18 @@ class Measurement:
         for variable in self.trainable:
             variables.pop(id(variable), None)
         self.others = list(variables.values())
-        self.selected = [i for i, v in enumerate(self.trainable) if request.selects(v.path)]
+        self._names = Names(model)
+        self.selected = [
+            i
+            for i, variable in enumerate(self.trainable)
+            if request.selects(partial(self._names.of_variable, variable))
+        ]
         self.gradients = "gradients" in request.quantities
         self.rows: list[Row] = []
         self._traced: list[Row] = []  # the rows of the last trace
         self._lost_shapes = False
-        self._seen: dict[str, None] = {}  # every path, selected or not, in order
+        # The paths of every layer and variable, selected or not, in order.
+        self._seen: list[tuple[str, ...]] = []
         self._positions: list[int] = []
         self._previous: list[Any] | None = None
         self._identity = _identity(model)
@@ -192,7 +195,7 @@ class Measurement:
         self, trainable: list[Any], others: list[Any], data: Data, scale: Any
     ) -> tuple[Any, list[Any]]:
         """The scaled loss (None without gradients) and the norms of the outputs of the layers."""
-        recorder = Recorder(self.request.wants, lambda t: self._norms_of(t, self.request.kind))
+        recorder = Recorder(self._wants, lambda t: self._norms_of(t, self.request.kind))
         values = [*zip(self.trainable, trainable, strict=True)]
         values += zip(self.others, others, strict=True)
         loss, training = None, self.request.training
@@ -204,9 +207,16 @@ class Measurement:
                     loss = ops.convert_to_tensor(self._loss(data, prediction, training))
                     loss *= ops.cast(scale, loss.dtype)
         self._lost_shapes = recorder.lost_shapes
-        self._seen = dict.fromkeys([*recorder.paths, *(v.path for v in self.trainable)])
+        if self.request.layers is not None:
+            self._seen = [self._names.of_layer(*called) for called in recorder.called]
+            self._seen += [self._names.of_variable(variable) for variable in self.trainable]
         self._traced = _numbered(recorder.rows)
         return loss, recorder.reduced
+
+    def _wants(self, quantity: str, layer: Any, path: str) -> bool:
+        """Whether this quantity of a layer is measured."""
+        paths = partial(self._names.of_layer, layer, path)
+        return quantity in self.request.quantities and self.request.selects(paths)
 
     def reduce(
         self,
@@ -275,7 +285,7 @@ class Measurement:
 
     def _check_selection(self) -> None:
         """Refuses a pattern that matches no layer, whose rows would silently be missing."""
-        check_patterns("layers", self.request.layers or (), list(self._seen), "layers of the model")
+        check_patterns("layers", self.request.layers or (), self._seen, "layers of the model")
         if not self.rows:
             raise NothingToMeasureError(
                 f"`quantities` must name something that model {self.model.name!r} has. "

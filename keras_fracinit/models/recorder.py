@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from keras_fracinit.utils.layer_calls import inputs_of_call
+from keras_fracinit.utils.layer_calls import arguments_of
 
 # They run their inner layers in a loop of the backend, from which no tensor may escape, so their
 # inner calls are not recorded. (What they do to a signal is in `graph.operations`.)
@@ -35,7 +35,8 @@ class Recorder:
     """Records the outputs of layers; `utils.layer_calls.intercepting` hands it their calls.
 
     Args:
-        wanted: Says whether a quantity ("activations", "preactivations") of a path is wanted.
+        wanted: Says whether a quantity ("activations", "preactivations") of a layer, which has
+            this path, is wanted.
         reduce: Computes what is kept of an output, such as its norms.
         reduce_entry: The same for the input of a layer where no layer returned it.
 
@@ -48,14 +49,14 @@ class Recorder:
         entries: For each record, what is kept of the input of its layer where an operation computed
             it; None if a layer returned it, or layers inside computed the output.
         counts: For each record, how many tensors its layer took.
-        paths: The paths of all layers that were called.
+        called: All layers that were called, and their paths.
         lost_shapes: Whether a signal that is wanted was left out because a compiler does not know
             its shape in advance.
     """
 
     def __init__(
         self,
-        wanted: Callable[[str, str], bool],
+        wanted: Callable[[str, Any, str], bool],
         reduce: Callable[[Any], Any],
         reduce_entry: Callable[[Any], Any] | None = None,
     ) -> None:
@@ -66,7 +67,7 @@ class Recorder:
         self.sources: list[tuple[int, ...]] = []
         self.entries: list[Any] = []
         self.counts: list[int] = []
-        self.paths: list[str] = []
+        self.called: list[tuple[Any, str]] = []
         self.lost_shapes = False
         self._outputs: dict[int, _Seen] = {}  # by the ids of the tensors
         self._count = 0
@@ -91,7 +92,7 @@ class Recorder:
             return call(layer, *args, **kwargs)
         # Layers without variables may have no path.
         path = layer.path or "/".join([*self._enclosing[-1:], layer.name])
-        self.paths.append(path)
+        self.called.append((layer, path))
         kernel = any(_is_kernel(layer, name) for name in ("kernel", "depthwise_kernel"))
         closed = kernel or isinstance(layer, LOOPS)
         self._depth += closed
@@ -100,7 +101,7 @@ class Recorder:
         self._enclosing.append(path)
         self._closed = closed
         try:
-            watched = kernel and self.wanted("preactivations", path)
+            watched = kernel and self.wanted("preactivations", layer, path)
             with self._watch(layer, path) if watched else nullcontext():
                 outputs = self._outputs_of(call, layer, path, args, kwargs)
         finally:
@@ -108,9 +109,11 @@ class Recorder:
             self._closed = False
         inside = self._count  # the calls of layers in this one
         for output in keras.tree.flatten(outputs):
-            if self._is_new(path, output, before):
+            if self._is_new(layer, path, output, before):
                 self._count += 1
-                origin = ((), None) if inside > before else (sources, self._entry(path, taken))
+                origin = (
+                    ((), None) if inside > before else (sources, self._entry(layer, path, taken))
+                )
                 recorded = self._record("activations", layer, path, output, *origin)
                 if recorded:
                     self.counts[-1] = sum(map(ops.is_tensor, taken))
@@ -123,9 +126,9 @@ class Recorder:
     ) -> Any:
         return call(layer, *args, **kwargs)
 
-    def _is_new(self, path: str, output: Any, before: int) -> bool:
+    def _is_new(self, layer: Any, path: str, output: Any, before: int) -> bool:
         """Whether a layer made an output; if a layer inside it did, that is recorded already."""
-        if not self._is_signal("activations", path, output):
+        if not self._is_signal("activations", layer, path, output):
             return False
         known = self._known(output)
         return known is None or known.number <= before
@@ -139,7 +142,7 @@ class Recorder:
         sources: tuple[int, ...] = (),
         entry: Any = None,
     ) -> bool:
-        if not self.wanted(quantity, path):
+        if not self.wanted(quantity, layer, path):
             return False
         self.rows.append((quantity, path, self._depth))
         self.layers.append(layer)
@@ -149,20 +152,20 @@ class Recorder:
         self.reduced.append(self.reduce(tensor))
         return True
 
-    def _is_signal(self, quantity: str, path: str, output: Any) -> bool:
+    def _is_signal(self, quantity: str, layer: Any, path: str, output: Any) -> bool:
         """Whether an output is an array of floating-point samples, of a shape known in advance."""
         if not (ops.is_tensor(output) and keras.backend.is_float_dtype(output.dtype)):
             return False
         shape = tuple(output.shape)
         if None in shape:
-            self.lost_shapes |= self.wanted(quantity, path)
+            self.lost_shapes |= self.wanted(quantity, layer, path)
         return len(shape) > 0 and None not in shape and 0 not in shape
 
-    def _entry(self, path: str, taken: list[Any]) -> Any:
+    def _entry(self, layer: Any, path: str, taken: list[Any]) -> Any:
         """Reduces the first signal among the inputs of a layer, none of which a layer returned."""
         if self.reduce_entry is None or any(map(self._known, taken)):
             return None
-        first = next((t for t in taken if self._is_signal("activations", path, t)), None)
+        first = next((t for t in taken if self._is_signal("activations", layer, path, t)), None)
         return None if first is None else self.reduce_entry(first)
 
     def _sources_of(self, taken: list[Any]) -> tuple[int, ...]:
@@ -183,7 +186,7 @@ class Recorder:
             return
 
         def record(inputs: Any) -> None:
-            if self._is_signal("preactivations", path, inputs):
+            if self._is_signal("preactivations", layer, path, inputs):
                 self._record("preactivations", layer, path, inputs)
 
         def watched(inputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -211,17 +214,10 @@ def wide(tensor: Any) -> Any:
 
 
 def call_model(model: Any, x: Any, training: bool, name: str = "probe") -> Any:
-    """Calls a model; an error names the argument `name`, and both shapes.
-
-    A `call` of several arguments takes them from a list, or by their names from a dictionary.
-    """
-    names = inputs_of_call(model)
+    """Calls a model; an error names the argument `name`, and both shapes."""
+    args, kwargs = arguments_of(model, x)
     try:
-        if len(names) > 1 and isinstance(x, tuple | list) and len(x) == len(names):
-            return model(*x, training=training)
-        if len(names) > 1 and isinstance(x, dict) and names == [*x]:
-            return model(**x, training=training)
-        return model(x, training=training)
+        return model(*args, **kwargs, training=training)
     except Exception as error:
         shapes = keras.tree.map_structure(lambda array: tuple(array.shape), x)
         raise ValueError(

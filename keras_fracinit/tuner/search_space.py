@@ -135,13 +135,13 @@ class Groups:
         self.name = name
         self.groups: dict[str, tuple[str, ...]] | str | None = _check_groups(groups)
 
-    def names(self, paths: Sequence[str]) -> list[str | None]:
-        """Names the order of each kernel, in the order of the model; None if it is in no group."""
+    def names(self, paths: Sequence[Sequence[str]]) -> list[str | None]:
+        """Names the order of each kernel, which has these paths; None if it is in no group."""
         if self.groups is None:
             return [self.name for _ in paths]
         if isinstance(self.groups, str):
             return [f"{self.name}_{position}" for position, _ in enumerate(paths, start=1)]
-        return [self._of_group(path) for path in paths]
+        return [self._of_group(several) for several in paths]
 
     def is_order(self, name: str) -> bool:
         """Whether a hyperparameter of this name is an order."""
@@ -155,9 +155,9 @@ class Groups:
         named = self.groups if isinstance(self.groups, dict) else {}
         return {f"{self.name}_{group}": patterns for group, patterns in named.items()}
 
-    def _of_group(self, path: str) -> str | None:
+    def _of_group(self, paths: Sequence[str]) -> str | None:
         groups = self.expected().items()
-        return next((n for n, patterns in groups if matches(patterns, path)), None)
+        return next((n for n, patterns in groups if matches(patterns, *paths)), None)
 
 
 def _check_groups(groups: Any) -> dict[str, tuple[str, ...]] | str | None:

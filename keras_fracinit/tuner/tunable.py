@@ -68,7 +68,7 @@ class Tunable:
         """Lists the kernels of a model."""
         graph = Graph(model)
         kernels = kernels_in(graph)
-        groups = self._groups.names([kernel.path for kernel in kernels])
+        groups = self._groups.names([kernel.paths for kernel in kernels])
         forms = self._mirroring.forms(graph, kernels, groups)
         pairs = zip(kernels, groups, strict=True)
         found = Found(kernels, [name if kernel.law else None for kernel, name in pairs], forms)

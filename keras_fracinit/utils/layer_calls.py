@@ -60,3 +60,16 @@ def inputs_of_call(layer: Any) -> list[str]:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [p for p in parameters if p.kind in kinds and p.default is inspect.Parameter.empty]
     return [p.name for p in needed if p.name not in ("training", "mask")]
+
+
+def arguments_of(layer: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments with which the `call` of a layer takes inputs.
+
+    Several arguments are taken from a list, or by their names from a dictionary.
+    """
+    names = inputs_of_call(layer)
+    if len(names) > 1 and isinstance(x, tuple | list) and len(x) == len(names):
+        return tuple(x), {}
+    if len(names) > 1 and isinstance(x, dict) and names == [*x]:
+        return (), dict(x)
+    return (x,), {}

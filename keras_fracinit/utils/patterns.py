@@ -5,6 +5,44 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
+
+
+class Names:
+    """All paths by which patterns may name the layers and variables of a model.
+
+    They have the names of all models and layers around, or lack the outer ones: Keras drops those
+    of outer models when a model is loaded.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._around: dict[int, tuple[str, ...]] = {id(model): (model.name,)}
+        self._owners: dict[int, Any] = {}
+        waiting = [model]
+        for layer in waiting:
+            # A layer lists the variables of the layers in it too, which come later.
+            self._owners.update((id(variable), layer) for variable in layer.variables)
+            for child in layer._flatten_layers(include_self=False, recursive=False):
+                if id(child) not in self._around:
+                    self._around[id(child)] = (*self._around[id(layer)], child.name)
+                    waiting.append(child)
+
+    def of_layer(self, layer: Any, path: str) -> tuple[str, ...]:
+        """The path of a layer, and its others."""
+        return _unique(path, self._around.get(id(layer), ()))
+
+    def of_variable(self, variable: Any) -> tuple[str, ...]:
+        """The path of a variable, and its others."""
+        return self.of_part(self._owners.get(id(variable)), variable.path)
+
+    def of_part(self, layer: Any, path: str) -> tuple[str, ...]:
+        """The path of a part of a layer, such as a kernel that is not built yet, and its others."""
+        return _unique(path, self._around.get(id(layer), ()), f"/{path.rpartition('/')[-1]}")
+
+
+def _unique(path: str, names: tuple[str, ...], part: str = "") -> tuple[str, ...]:
+    others = ("/".join(names[start:]) + part for start in range(len(names)))
+    return tuple(dict.fromkeys([path, *others]))
 
 
 def matches(patterns: Iterable[str], *paths: str) -> bool:

@@ -1,6 +1,7 @@
 """Networks of many kinds: each kernel has its true fans, and a law or the reason for none."""
 
 import keras
+import numpy as np
 import pytest
 from architectures import (
     autoencoder,
@@ -203,3 +204,50 @@ def test_what_is_added_is_named():
     notes = [kernel.downstream.note for kernel in kernels_of(resnet(False))]
     assert [bool(note) for note in notes] == [False, False, True, False, True, False]
     assert notes[2] == "added to 1 other(s): the moment of the sum is not kept"
+
+
+class Several(keras.Model):
+    """Its `call` takes a vector and an image; the layers at the start are built or not."""
+
+    def __init__(self, bare=False):
+        super().__init__()
+        self.vector = layers.Dense(8, "relu", name="vector")
+        self.image = layers.Conv2D(4, 3, padding="same", name="image")
+        self.act, self.pool = layers.ReLU(), layers.GlobalAveragePooling2D()
+        self.last = layers.Dense(2, name="last")
+        self.bare = bare
+
+    def call(self, p, q, training=False):
+        q = self.pool(q) if self.bare else self.act(self.pool(self.image(q)))
+        return self.last(keras.ops.concatenate([self.vector(p), q], -1))
+
+
+def test_each_argument_of_a_call_has_its_own_shape():
+    """Keras keeps the shape of the first alone: those of the others are those of their layers."""
+    model = Several()
+    p, q = np.zeros((2, 5), "float32"), np.zeros((2, 6, 6, 3), "float32")
+    model(p, q)
+    graph, kernels = look_into(model)
+    assert not graph.error
+    found = {k.site.layer.name: (k.site.fan_in, k.downstream.law) for k in kernels}
+    relu, linear = laws.ReLU(), laws.Linear()
+    assert found == {"vector": (5, relu), "image": (27, relu), "last": (12, linear)}
+    shapes = [tuple(t.shape)[1:] for call in graph.calls for t in call.inputs]
+    assert shapes[:2] == [(6, 6, 3), (6, 6, 4)]
+
+
+def test_an_argument_whose_shape_nothing_tells_is_a_reason():
+    model = Several(bare=True)
+    p, q = np.zeros((2, 5), "float32"), np.zeros((2, 6, 6, 3), "float32")
+    model(p, q)
+    graph, kernels = look_into(model)
+    expected = (
+        "Keras keeps the shape of the first argument of `call` alone, and no layer tells that"
+    )
+    assert f"{expected} of q;" in graph.error
+    vector, last = kernels
+    assert vector.downstream.law == laws.ReLU()  # which is inside its layer
+    assert f"{HIDDEN} (ValueError: {expected}" in last.downstream.reason
+    graph, kernels = look_into(model, [p, q])  # a diagnosis has the arrays
+    assert not graph.error
+    assert [k.downstream.law for k in kernels] == [laws.ReLU(), laws.Linear()]
