@@ -52,13 +52,18 @@ DATA = {"validation_data": (X[32:], Y[32:]), "epochs": 2, "batch_size": 16, "ver
 DATA["shuffle"] = False  # nothing but the weights is drawn
 
 
-def classifier(hp, initializer="he_normal", activation="relu"):
-    hidden = [dense(initializer, activation, hp.Int("width", 4, 8)) for _ in range(3)]
+def classifier(hp, initializer="he_normal", activation="relu", depth=3):
+    hidden = [dense(initializer, activation, hp.Int("width", 4, 8)) for _ in range(depth)]
     model = keras.Sequential([keras.Input((6,)), *hidden, layers.Dense(1)])
     rate = hp.Float("learning_rate", 1e-3, 1e-1, sampling="log")
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"], **FAST)
     return model
+
+
+def shallow(hp):
+    """For tests of what a search makes of its scores."""
+    return classifier(hp, depth=1)
 
 
 TUNERS = {

@@ -14,8 +14,8 @@ from hypermodels import (
     Scripted,
     X,
     Y,
-    classifier,
     dense,
+    shallow,
 )
 
 from keras_fracinit.tuner import (
@@ -32,7 +32,7 @@ class Inner(kt.HyperModel):
     """In the style of KerasTuner's guides: it trains in its own way."""
 
     def build(self, hp):
-        return classifier(hp)
+        return shallow(hp)
 
     def fit(self, hp, model, *args, **kwargs):
         size = hp.Choice("batch", [8, 16])
@@ -75,7 +75,7 @@ def test_orders_in_a_conditional_scope(tmp_path):
 def test_what_a_fit_returns_may_be_a_number_or_a_dict(kind, tmp_path):
     class Returning(kt.HyperModel):
         def build(self, hp):
-            return classifier(hp)
+            return shallow(hp)
 
         def fit(self, hp, model, *args, **kwargs):
             s = hp.values["s"]
@@ -101,7 +101,7 @@ def test_an_execution_that_fails_is_recorded_and_tried_again(tmp_path):
         failures = 0
 
         def build(self, hp):
-            return classifier(hp)
+            return shallow(hp)
 
         def fit(self, hp, model, *args, **kwargs):
             if not self.failures:
@@ -132,7 +132,7 @@ def test_a_build_that_fails_has_a_row(tmp_path):
     def build(hp):
         if hp.Float("x", 0.0, 1.0, default=0.0) > 0.0:
             raise RuntimeError("out of luck")
-        return classifier(hp)
+        return shallow(hp)
 
     tuner = kt.RandomSearch(FracInitHyperModel(build), "val_loss", max_trials=2, directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
@@ -159,7 +159,7 @@ def test_what_a_fit_returns_may_be_a_list(kind, tmp_path):
 
     class Folds(kt.HyperModel):
         def build(self, hp):
-            return classifier(hp)
+            return shallow(hp)
 
         def fit(self, hp, model, *args, **kwargs):
             make = {"dicts": lambda score: {"score": score, "extra": 3.0}, "histories": history}
@@ -182,7 +182,7 @@ def test_what_a_fit_returns_may_be_a_list(kind, tmp_path):
 
 def test_a_number_may_stand_for_several_objectives(tmp_path):
     objectives = [kt.Objective("a", "min"), kt.Objective("b", "max")]
-    hypermodel = FracInitHyperModel(Scripted(lambda hp, _: {"multi_objective": 2.5}, classifier))
+    hypermodel = FracInitHyperModel(Scripted(lambda hp, _: {"multi_objective": 2.5}, shallow))
     tuner = kt.RandomSearch(hypermodel, objectives, max_trials=1, directory=tmp_path)
     tuner.search(X[:32], Y[:32], **DATA)
     assert results(tuner)[["score", "status"]].values.tolist() == [[2.5, "completed"]]
@@ -199,7 +199,7 @@ def test_a_number_may_stand_for_several_objectives(tmp_path):
 def test_without_an_objective_the_fit_must_return_a_number(result, message, tmp_path):
     """The message is that of KerasTuner."""
     for wrap in (lambda inner: inner, FracInitHyperModel):
-        inner = Scripted(lambda hp, model: {}, classifier)
+        inner = Scripted(lambda hp, model: {}, shallow)
         inner.fit = lambda *args, **kwargs: result
         tuner = kt.RandomSearch(wrap(inner), max_trials=1, directory=tmp_path, overwrite=True)
         with pytest.raises(kt.errors.FatalTypeError, match=message):
@@ -207,7 +207,7 @@ def test_without_an_objective_the_fit_must_return_a_number(result, message, tmp_
 
 
 def test_without_an_objective_plain_training_ends_in_its_first_epoch(tmp_path):
-    tuner = kt.RandomSearch(FracInitHyperModel(classifier), max_trials=1, directory=tmp_path)
+    tuner = kt.RandomSearch(FracInitHyperModel(shallow), max_trials=1, directory=tmp_path)
     with pytest.raises(kt.errors.FatalTypeError, match="`objective` of the tuner must be given"):
         tuner.search(X[:32], Y[:32], **DATA)
 
@@ -242,7 +242,7 @@ def test_a_trial_without_kernels_to_tune_is_trained_as_it_is(options, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("inner", [classifier, Inner()], ids=["function", "own fit"])
+@pytest.mark.parametrize("inner", [shallow, Inner()], ids=["function", "own fit"])
 def test_an_objective_that_is_never_logged_ends_the_search(inner, tmp_path):
     objective = kt.Objective("val_acc", "max")
     tuner = TUNERS["random"](FracInitHyperModel(inner), objective, directory=tmp_path)
@@ -251,12 +251,12 @@ def test_an_objective_that_is_never_logged_ends_the_search(inner, tmp_path):
 
 
 def test_a_group_that_matches_no_layer_ends_the_search(tmp_path):
-    hypermodel = FracInitHyperModel(classifier, groups={"all": "*dense*", "none": "nothing*"})
+    hypermodel = FracInitHyperModel(shallow, groups={"all": "*dense*", "none": "nothing*"})
     tuner = TUNERS["random"](hypermodel, "val_loss", directory=tmp_path)
     with pytest.raises(kt.errors.FatalValueError, match="'s_none' for nothing"):
         tuner.search(X[:32], Y[:32], **DATA)
     with pytest.raises(kt.errors.FatalValueError, match="'s_none' for nothing"):
-        FracInitHyperModel(classifier, groups={"none": "nothing*"}).build(kt.HyperParameters())
+        FracInitHyperModel(shallow, groups={"none": "nothing*"}).build(kt.HyperParameters())
 
 
 @pytest.mark.parametrize("tuner", ["results", Path("results"), None])
