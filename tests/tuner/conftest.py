@@ -7,6 +7,6 @@ import pytest
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_old_garbage():
-    """Exempts what earlier tests have left in memory: KerasTuner collects garbage in every trial."""
+    """Exempts what earlier tests have left: KerasTuner collects garbage in every trial."""
     gc.collect()
     gc.freeze()
