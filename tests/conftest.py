@@ -2,17 +2,21 @@
 
 import gc
 import os
+from importlib.metadata import distributions
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Eight virtual devices for keras.distribution. JAX spends most of its time on compiling operations
-# for new shapes: without optimization, and with fusions emitted without MLIR, a third of that.
+# for new shapes: without optimization, and with fusions emitted without MLIR, a third of that. JAX
+# 0.11 has no other emitters, and ends the process that asks for them.
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",
-        "--xla_cpu_use_fusion_emitters=false",
+        "--xla_cpu_use_fusion_emitters=false"
+        if any(d.name == "jaxlib" and d.version.startswith("0.10.") for d in distributions())
+        else "",
     ]
 )
 # Every executable is kept for the next session, however quickly it was compiled.

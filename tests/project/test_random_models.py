@@ -15,10 +15,8 @@ from scipy import stats
 from keras_fracinit import MomentLogger, diagnose, plan, reinitialize
 
 AT_ONCE = 5
-# JAX compiles all that is done with each of them, for eight seconds.
-DEFAULT = AT_ONCE if keras.backend.backend() == "jax" else 6 * AT_ONCE
-MODELS = int(os.environ.get("RANDOM_MODELS", DEFAULT))
-QUICK = 1  # groups of models
+MODELS = int(os.environ.get("RANDOM_MODELS", "30"))
+QUICK = 2  # groups of models
 ALARMS = 3  # of a group; with a probability of 1e-3 if 5 of 100 healthy models alarm
 RARE = 2.0 * stats.norm.sf(5.0)  # the probability of five standard errors
 GROUPS = [
