@@ -226,7 +226,7 @@ def check_all() -> bool:
 
 
 def show(folder: Path, only: list[str], full: bool) -> None:
-    from _learning import report  # draws, which no run needs
+    from _learning import guide, report  # draws, which no run needs
 
     saved = report.load(folder)
     if not saved:
@@ -239,6 +239,8 @@ def show(folder: Path, only: list[str], full: bool) -> None:
     report.print_tables(console, some, full, report.orders(saved))
     written = ", ".join(["learning.csv", "orders.csv", "learning.md", *pictures])
     console.print(f"Written: {written} in {folder}")
+    if folder.resolve() == FOLDER:  # what was tried elsewhere must not overwrite the documented
+        guide.update(folder)
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -100,10 +100,12 @@ def _is_relu(law: laws.Law) -> bool:
 KERAS: dict[str, Method] = {
     # Whatever follows a kernel, as the name of an initializer in every layer does.
     "He (Keras)": each(
-        lambda draw, site, z: truncated(z) * math.sqrt(1.0 / (draw.law.mean * fan_in(site.shape)))
+        lambda draw, site, z: (
+            truncated(z) * math.sqrt(1.0 / (_bare(draw.law).mean * fan_in(site.shape)))
+        )
     ),
     "Xavier": each(lambda draw, site, z: uniform(z) * glorot(site.shape)),
-    "orthogonal": each(lambda draw, site, z: orthogonal(z) / math.sqrt(draw.law.mean)),
+    "orthogonal": each(lambda draw, site, z: orthogonal(z) / math.sqrt(_bare(draw.law).mean)),
 }
 OURS = {f"ours s={s:g}": scaled(of_order(s)) for s in (0.0, 0.5, 1.0, 1.5)}
 CURES: dict[str, Method] = {

@@ -1,13 +1,14 @@
 """The documentation: its code prints what it says, its reference is complete, its links exist."""
 
-import csv
 import doctest
 import importlib
 import inspect
 import pathlib
 import pkgutil
 import re
+import sys
 
+import pandas as pd
 import pytest
 from cases import quick
 
@@ -25,6 +26,10 @@ from keras_fracinit import (
     propagation,
     tuner,
 )
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[2] / "benchmarks"))
+
+from _learning import guide
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -135,44 +140,41 @@ def test_examples_and_files_that_the_pages_name_exist():
             assert (ROOT / path).exists(), (page, path)
 
 
-# The rows of the guide's table, by the names in the file of results.
-ROWS = {
-    "He": "the same, not truncated",
-    "ours s=1.5": "s = 1.5",
-    "ours s=1": "s = 1",
-    "ours s=0.5": "s = 0.5",
-    "ours s=0": "s = 0",
-    "s tuned": "s tuned",
-    "random walk": "random walk",
-    "orthogonal": "orthogonal, He's gain",
-    "LSUV": "LSUV",
-    "Xavier": "Xavier",
-}
-SETTINGS = ("relu", "leaky", "linear", "rrelu", "dropout")
+RESULTS = pd.read_csv(ROOT / "benchmarks" / "results" / "learning" / "learning.csv")
+WHICH = (DOCS / "guide" / "which.md").read_text()
 
 
-def test_the_table_of_forty_settings_is_that_of_the_results():
-    page = (DOCS / "guide" / "which.md").read_text()
-    with (ROOT / "benchmarks" / "results" / "learning" / "learning.csv").open() as file:
-        results = [row for row in csv.DictReader(file) if row["activation"] in SETTINGS]
-    assert len({row["name"] for row in results}) == 40
-    for method, title in ROWS.items():
-        own = [row for row in results if row["method"] == method]
-        line = re.search(rf"^\| {re.escape(title)} \|(.*)\|$", page, re.MULTILINE)[1]
-        for cell, activation in zip(line.split("|"), SETTINGS, strict=True):
-            found = [float(row["difference"]) for row in own if row["activation"] == activation]
-            written = float(cell.strip(" *"))
-            assert abs(written - sum(found) / len(found)) < 6e-4, (method, activation)
-    better = {
-        m: sum(float(r["difference_low"]) > 0 for r in results if r["method"] == m) for m in ROWS
-    }
-    worse = {
-        m: sum(float(r["difference_high"]) < 0 for r in results if r["method"] == m) for m in ROWS
-    }
-    assert f"above HeNormal in {better['orthogonal']} settings and below it in none" in page
-    assert worse["orthogonal"] == 0
-    assert f"comes next ({better['LSUV']}, {worse['LSUV']})" in page
-    orders = [f"ours s={s}" for s in (0, 0.5, 1, 1.5)]
-    for counts, words in ((better, "it in {} to {} settings"), (worse, "below it in {} to {}.")):
-        numbers = [counts[m] for m in orders]
-        assert words.format(min(numbers), max(numbers)) in page
+def test_the_tables_of_the_guide_are_those_of_the_results():
+    assert set(guide.TABLES) == set(re.findall(r"<!-- learning: ([\w-]+) -->", WHICH))
+    assert guide.filled(WHICH, RESULTS) == WHICH
+    for table in guide.TABLES.values():
+        assert len(guide.rows_of(table, RESULTS)) > 5
+
+
+def test_the_tasks_of_the_guide_have_the_scores_of_their_linear_models():
+    written = re.findall(
+        r"^\| [^|]+\|[ \d,]+\|[ \d,]+\|[ \d]+\| (0\.\d{3}) \|$", WHICH, re.MULTILINE
+    )
+    plain = RESULTS[(RESULTS.family == "dense") & (RESULTS.dataset != "quintic")]
+    assert {float(score) for score in written} == set(plain.linear.round(3))
+
+
+@pytest.mark.parametrize(
+    ("method", "above", "words"),
+    [
+        ("mirrored", 11, "mirrored weights are above HeNormal in {} of {} settings"),
+        ("slope 0.7", 12, "slope for 0.7 in all {1}"),
+    ],
+)
+def test_the_counts_of_the_guide_are_those_of_the_results(method, above, words):
+    rows = RESULTS.query(
+        "family == 'dense' and activation == 'relu' and width == 64 and depth == 40 "
+        f"and precision == 'float32' and method == '{method}'"
+    )
+    assert (rows.difference_low > 0).sum() == above
+    assert (rows.difference_high < 0).sum() == 0
+    flowing = " ".join(WHICH.split())
+    assert words.format(above, len(rows)) in flowing
+    if method == "mirrored":
+        readme = " ".join((ROOT / "README.md").read_text().split())
+        assert f"above HeNormal in {above} of {len(rows)} combinations" in readme
