@@ -73,12 +73,6 @@ class Table(NamedTuple):
     line: bool = True
 
 
-def _smooth(activation: str, depth: int, dataset: str = "digits") -> Column:
-    plain = f"activation == '{activation}' and family == 'dense' and depth == {depth}"
-    title = f"{activation}, {depth} layers" + ("" if dataset == "digits" else f", {dataset}")
-    return Column(title, f"{plain} and dataset == '{dataset}'")
-
-
 _TASKS = {
     "digits": "digits",
     "mnist": "MNIST",
@@ -87,6 +81,16 @@ _TASKS = {
     "spirals": "spirals",
     "teacher": "random network",
 }
+
+
+def _smooth(activation: str, depth: int, dataset: str = "digits") -> Column:
+    plain = f"activation == '{activation}' and family == 'dense' and depth == {depth}"
+    name = {"gelu": "GELU", "silu": "SiLU", "selu": "SELU"}.get(activation, activation)
+    task = "" if dataset == "digits" else f", {_TASKS[dataset]}"
+    title = f"{name}, {depth} layers{task}"
+    return Column(title, f"{plain} and dataset == '{dataset}'")
+
+
 _WIDE = "family == 'dense' and activation == 'relu' and width == 64 and precision == 'float32'"
 _WINDOWS = "block == 'conv' and dataset == 'digits'"
 TABLES: dict[str, Table] = {
