@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import multiprocessing
 import os
 import platform
@@ -72,9 +71,8 @@ class Job(NamedTuple):
     def cost(self) -> float:
         """Estimates seconds on a processor, for the progress bar."""
         network, settings = self.cell.network, self.settings
-        weights = sum(math.prod(site.shape) for site in network.sites)
-        positions = math.prod(network.shape[:2]) if network.stages[0].convolves else 1
-        each = 0.05 + 3e-6 * weights * positions  # milliseconds per net and step
+        # Milliseconds per net and step.
+        each = 0.05 + 3e-6 * network.weights * network.positions
         runs = settings.seeds + 4 * settings.selection_seeds * (not self.cell.rate)
         return each * runs * settings.steps * len(self.methods) / 1e3
 

@@ -27,6 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from _learning.guide import markdown
 from _learning.tasks import Task, linear_score, task
 from keras import layers
 from rich import box
@@ -209,9 +210,8 @@ def show(title: str, rows: list[dict[str, str]]) -> str:
     for row in rows:
         table.add_row(*row.values())
     console.print(table)
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    body = "\n".join(f"| {' | '.join(cell.strip() for cell in line)} |" for line in lines)
-    return f"## {title}\n\n{body}\n"
+    lines = [[cell.strip() for cell in line] for line in (rows[0], *(r.values() for r in rows))]
+    return f"## {title}\n\n{markdown(lines)}\n"
 
 
 def main() -> None:

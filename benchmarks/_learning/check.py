@@ -65,7 +65,8 @@ def check(cell: Cell, method: str, steps: int = 60) -> dict[str, float]:
     settings, data = Settings(steps=steps, every=steps // 2), task(cell.dataset)
     seeds, net = (3, 4), 1  # two nets, of which the second is checked
     kernels = initial_kernels(method, cell.network, seeds, data.train[0])
-    rate = OPTIMIZERS[cell.optimizer].ladder[6]
+    optimizer = OPTIMIZERS[cell.optimizer]
+    rate = optimizer.ladder[optimizer.middle]
     slope = METHODS[method].slope_in(cell.network)
     ours = train(cell, kernels, [slope] * 2, [rate] * 2, list(seeds), settings)
 

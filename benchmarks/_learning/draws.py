@@ -86,10 +86,6 @@ def glorot(shape: Sequence[int]) -> float:
     return math.sqrt(2.0 / (fan_in(shape) + fan_out))
 
 
-def identity(normals: Array) -> Array:
-    return normals
-
-
 def uniform(normals: Array) -> Array:
     """Maps normals to uniform numbers of variance 1 at the same quantiles."""
     return (math.sqrt(12.0) * (ndtr(normals) - 0.5)).astype("float32")

@@ -14,13 +14,13 @@ import pandas as pd
 
 PAGE = Path(__file__).parents[2] / "docs" / "guide" / "which.md"
 MARKED = re.compile(r"(<!-- learning: ([\w-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-BOTH = ("sgd", "adam")
 LABELS = {
     "He (Keras)": "HeNormal",
     "Xavier": "Xavier (Keras' default)",
     "He sqrt2": "He",
     "orthogonal": "orthogonal, He's gain",
     "orthogonal 1": "orthogonal, gain 1",
+    **{name: name for name in ("LSUV", "ZerO", "LeCun", "authors", "delta-orthogonal")},
     "ours s=0": "s = 0",
     "ours s=0.5": "s = 0.5",
     "ours s=1": "s = 1",
@@ -65,12 +65,10 @@ class Table(NamedTuple):
         columns: The groups of cells.
         value: "mean (worst)": the mean over cells of the mean score, and the worst run of all;
             "mean (dead)": the same mean, and the share of dead runs.
-        line: Whether a row says what a linear model reaches.
     """
 
     columns: tuple[Column, ...]
     value: str = "mean (worst)"
-    line: bool = True
 
 
 _TASKS = {
@@ -210,12 +208,7 @@ TABLES: dict[str, Table] = {
 def rows_of(table: Table, figures: pd.DataFrame) -> list[list[str]]:
     """Makes the lines of a table, the first of which are headings."""
     groups = [figures.query(column.query) for column in table.columns]
-    # Methods that all cells of at least one column have, in the order of their first appearance.
-    names: dict[str, None] = {}
-    for group in groups:
-        for name in group.method:
-            if name in LABELS or name in ("LSUV", "ZerO", "LeCun", "delta-orthogonal", "authors"):
-                names[name] = None
+    names = list(dict.fromkeys(m for group in groups for m in group.method if m in LABELS))
     means: dict[str, list[float | None]] = {name: [] for name in names}
     texts: dict[str, list[str]] = {name: [] for name in names}
     for group in groups:
@@ -239,9 +232,8 @@ def rows_of(table: Table, figures: pd.DataFrame) -> list[list[str]]:
         for i in range(len(groups))
     ]
     lines = [["", *(column.title for column in table.columns)]]
-    if table.line:
-        known = [f"{group.linear.mean():.3f}" if len(group) else "" for group in groups]
-        lines.append(["a linear model", *known])
+    known = [f"{group.linear.mean():.3f}" if len(group) else "" for group in groups]
+    lines.append(["a linear model", *known])
     for name in names:
         if not any(texts[name]):
             continue
@@ -249,13 +241,14 @@ def rows_of(table: Table, figures: pd.DataFrame) -> list[list[str]]:
             f"**{text}**" if text and means[name][i] == best[i] else text
             for i, text in enumerate(texts[name])
         ]
-        lines.append([LABELS.get(name, name), *marked])
+        lines.append([LABELS[name], *marked])
     return lines
 
 
-def markdown(lines: list[list[str]]) -> str:
-    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [lines[0], rule, *lines[1:]])
+def markdown(lines: list[list[str]], rule: str = "---") -> str:
+    """Writes a table whose first line is the headings; `rule` aligns all columns but one."""
+    rules = ["---", *[rule] * (len(lines[0]) - 1)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rules, *lines[1:]])
 
 
 def filled(text: str, figures: pd.DataFrame) -> str:
@@ -263,7 +256,7 @@ def filled(text: str, figures: pd.DataFrame) -> str:
 
     def table(match: re.Match[str]) -> str:
         begin, name, _, end = match.groups()
-        return f"{begin}\n{markdown(rows_of(TABLES[name], figures))}\n{end}"
+        return f"{begin}\n{markdown(rows_of(TABLES[name], figures), '---:')}\n\n{end}"
 
     return MARKED.sub(table, text)
 

@@ -172,6 +172,16 @@ class Network:
         """Counts the activations on the way."""
         return sum(s.count for s in self.stages if s.active)
 
+    @property
+    def weights(self) -> int:
+        """Counts the numbers in all kernels."""
+        return sum(math.prod(site.shape) for site in self.sites)
+
+    @property
+    def positions(self) -> int:
+        """Counts the places at which the kernels of an image's network are applied; else 1."""
+        return math.prod(self.shape[:2]) if self.stages[0].convolves else 1
+
     @functools.cached_property
     def sites(self) -> list[Site]:
         """Lists the kernels in the order in which they are applied."""
@@ -187,47 +197,36 @@ class Network:
         return sites
 
 
-def dense(
-    inputs: int, outputs: int, depth: int, width: int, activation: str, **options: Any
-) -> Network:
-    stages = (
-        Stage("dense", 1, inputs, width),
-        Stage("dense", depth - 1, width, width),
-        Stage("dense", 1, width, outputs, active=False),
-    )
-    return Network((inputs,), stages, activation, **options)
-
-
-def convolutional(inputs: int, outputs: int, depth: int, width: int, activation: str) -> Network:
+def _entry(kind: str, inputs: int) -> tuple[tuple[int, ...], int]:
+    """The shape of the inputs, and their channels: convolutions see grey images."""
     side = math.isqrt(inputs)
+    return ((side, side, 1), 1) if kind == "conv" else ((inputs,), inputs)
+
+
+def plain(
+    kind: str, inputs: int, outputs: int, depth: int, width: int, activation: str, **options: Any
+) -> Network:
+    """Layers of one kind, and outputs."""
+    shape, channels = _entry(kind, inputs)
     stages = (
-        Stage("conv", 1, 1, width),
-        Stage("conv", depth - 1, width, width),
+        Stage(kind, 1, channels, width),
+        Stage(kind, depth - 1, width, width),
         Stage("dense", 1, width, outputs, active=False),
     )
-    return Network((side, side, 1), stages, activation)
+    return Network(shape, stages, activation, **options)
 
 
-def residual(inputs: int, outputs: int, depth: int, width: int, activation: str) -> Network:
+def residual(
+    kind: str, inputs: int, outputs: int, depth: int, width: int, activation: str
+) -> Network:
     """A linear embedding, blocks `x + f(x)`, and outputs."""
+    shape, channels = _entry(kind, inputs)
     stages = (
-        Stage("dense", 1, inputs, width, active=False),
-        Stage("block", depth, width, width),
+        Stage(kind, 1, channels, width, active=False),
+        Stage("conv block" if kind == "conv" else "block", depth, width, width),
         Stage("dense", 1, width, outputs, active=False),
     )
-    return Network((inputs,), stages, activation)
-
-
-def residual_convolutional(
-    inputs: int, outputs: int, depth: int, width: int, activation: str
-) -> Network:
-    side = math.isqrt(inputs)
-    stages = (
-        Stage("conv", 1, 1, width, active=False),
-        Stage("conv block", depth, width, width),
-        Stage("dense", 1, width, outputs, active=False),
-    )
-    return Network((side, side, 1), stages, activation)
+    return Network(shape, stages, activation)
 
 
 def autoencoder(
@@ -247,10 +246,10 @@ def autoencoder(
 
 
 FAMILIES: dict[str, Callable[..., Network]] = {
-    "dense": dense,
-    "conv": convolutional,
-    "residual": residual,
-    "convresidual": residual_convolutional,
+    "dense": functools.partial(plain, "dense"),
+    "conv": functools.partial(plain, "conv"),
+    "residual": functools.partial(residual, "dense"),
+    "convresidual": functools.partial(residual, "conv"),
     "autoencoder": autoencoder,
 }
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from _learning import cells
 from _learning.cells import Block
 from _learning.figures import frame, load, orders
+from _learning.guide import markdown
 from _learning.methods import TUNED
 from _learning.pictures import draw
 
@@ -178,8 +179,7 @@ def orders_summary(table: pd.DataFrame) -> list[Row]:
 
 
 def _markdown(rows: list[Row]) -> str:
-    lines = [list(rows[0]), ["---"] * len(rows[0]), *(list(row.values()) for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown([list(rows[0]), *(list(row.values()) for row in rows)])
 
 
 def _bold(rows: list[Row], best: set[tuple[str, str]]) -> list[Row]:

@@ -165,7 +165,7 @@ def linear_score(name: str, bottleneck: int = 0) -> float:
         rebuilt = pca.inverse_transform(pca.transform(data.test[0]))
         return explained(rebuilt, data.test[1])
     if not data.classes:
-        return float(LinearRegression().fit(*data.train).score(*data.test))
+        return explained(LinearRegression().fit(*data.train).predict(data.test[0]), data.test[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # separable data have no finite optimum
         models = [

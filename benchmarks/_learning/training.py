@@ -7,7 +7,6 @@ takes as long for one net as for a hundred, so that all nets of a cell are train
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -277,12 +276,10 @@ def stack_of(cell: Cell, settings: Settings) -> int:
     if on_processor():
         return settings.selection_seeds
     data, network = task(cell.dataset), cell.network
-    weights = sum(math.prod(site.shape) for site in network.sites)
-    convolves = network.stages[0].convolves
-    positions = 9 * math.prod(network.shape[:2]) if convolves else 1
-    units = cell.width * positions
+    windows = 9 if network.stages[0].convolves else 1
+    units = cell.width * windows * network.positions
     signals = max(len(data.test[0]) * units * 2, 3 * settings.batch * units * cell.depth)
-    return max(1, int(ROOM / (4.0 * (6 * weights + signals))))
+    return max(1, int(ROOM / (4.0 * (6 * network.weights + signals))))
 
 
 def run_all(

@@ -193,7 +193,7 @@ def _gradients(evidence: Evidence) -> Iterator[str]:
 def _best(evidence: Evidence) -> str:
     """Describes the walk with the largest drift per layer, when all are inside their bands."""
     if not evidence.walks:
-        if _rest(evidence.outputs, evidence.training):
+        if _wait_for_training(evidence.outputs, evidence.training):
             return "no kernel is judged, for normalizations set the scale in training"
         return "nothing is left to the scale of the weights"
     pairs = zip(evidence.walks, evidence.sizes, strict=True)
@@ -280,14 +280,18 @@ def _resets(outputs: Sequence[Output], training: bool) -> Iterator[str]:
     if resets:
         yield f"norm layer resets the scale: {_times(resets)}"
     if learned := len(norms) - resets:
-        hint = "; `training=True` shows what training sees" if _rest(outputs, training) else ""
+        hint = (
+            "; `training=True` shows what training sees"
+            if _wait_for_training(outputs, training)
+            else ""
+        )
         yield (
             "norm layer divides by its moving averages in this mode, and does not reset the scale: "
             f"{_times(learned)}{hint}"
         )
 
 
-def _rest(outputs: Sequence[Output], training: bool) -> bool:
+def _wait_for_training(outputs: Sequence[Output], training: bool) -> bool:
     """Whether normalizations that set the scale in training do not do so in this mode."""
     return any(
         resets_scale(o.layer, training=True) and not resets_scale(o.layer, training)

@@ -25,8 +25,8 @@ from keras_fracinit import laws
 from keras_fracinit.propagation import correlation_map, slope_for
 
 # One network of each family, small; the convolutional one starts from one channel.
-DENSE = networks.dense(64, 10, 2, 16, "relu")
-CONV = networks.convolutional(64, 10, 3, 16, "relu")
+DENSE = networks.plain("dense", 64, 10, 2, 16, "relu")
+CONV = networks.plain("conv", 64, 10, 3, 16, "relu")
 CODER = networks.autoencoder(64, 64, 4, 16, "relu", bottleneck=3)
 
 
@@ -75,7 +75,7 @@ def test_kernels_are_those_of_the_initializer(method, network):
     # The same normals where Keras makes the kernel of normals; else the same law.
     initializer = UNMIRRORED[method]()
     if method in ("He (Keras)", "Xavier"):
-        big = networks.dense(300, 2, 1, 300, "relu")
+        big = networks.plain("dense", 300, 2, 1, 300, "relu")
         ours, theirs = kernels_of(method, big)[0], np.asarray(initializer((300, 300)))
         levels = np.linspace(0.0, 1.0, 21)
         quantiles = [np.quantile(values, levels) for values in (ours, theirs)]
@@ -89,7 +89,7 @@ def test_kernels_are_those_of_the_initializer(method, network):
 @pytest.mark.parametrize("s", [0, 1, 2])
 def test_smooth_kernels_are_those_of_the_initializers(s):
     # The first kernel meets data, the others the activation.
-    network = networks.dense(64, 10, 2, 16, "gelu")
+    network = networks.plain("dense", 64, 10, 2, 16, "gelu")
     reals = [kf.FracLinear(s, seed=7), kf.FracActivation("gelu", s, seed=7)]
     for real, kernel in zip(reals, kernels_of(f"smooth s={s}", network), strict=True):
         np.testing.assert_allclose(kernel, np.asarray(real(kernel.shape)), rtol=2e-5, atol=1e-6)
@@ -263,7 +263,7 @@ def test_delta_orthogonal_kernels_have_one_tap_of_equal_singular_values():
 
 @pytest.mark.parametrize(("n", "d"), [(16, 16), (64, 16), (3, 16), (5, 12)])
 def test_zero_one_kernels_are_identities_or_hadamard_matrices(n, d):
-    network = networks.dense(n, 10, 1, d, "relu")
+    network = networks.plain("dense", n, 10, 1, d, "relu")
     (kernel,) = kernels_of("ZerO", network)
     if n >= d:
         np.testing.assert_array_equal(kernel, np.eye(n, d))
@@ -273,7 +273,7 @@ def test_zero_one_kernels_are_identities_or_hadamard_matrices(n, d):
 
 @pytest.mark.parametrize(("method", "cosine"), [("slope 0.9", 0.9), ("slope 0.7 s=2", 0.7)])
 def test_slopes_take_orthogonal_inputs_to_the_cosine(method, cosine):
-    network = networks.dense(64, 10, 40, 32, "relu")
+    network = networks.plain("dense", 64, 10, 40, 32, "relu")
     law = METHODS[method].law(network)
     assert law.negative_slope == METHODS[method].slope_in(network) == slope_for(40, cosine)
     reached = 0.0
@@ -294,7 +294,7 @@ def test_gradient_gains_are_those_of_the_squared_slope(activation):
     slope = smooth.slope_law(law)
     assert slope.mean == pytest.approx(law.gradient_factor * law.mean, rel=1e-6)
     assert kf.gain(slope, 2.0, 8) * law.gradient_factor == pytest.approx(kf.gain(law, 2.0, 8))
-    network = networks.dense(64, 10, 2, 64, activation)
+    network = networks.plain("dense", 64, 10, 2, 64, activation)
     (_, signal), (_, gradient), (_, both) = (
         kernels_of(f"{name} s=1", network) for name in ("smooth", "gradient", "geometric")
     )
@@ -317,7 +317,7 @@ def test_stable_numbers_have_their_characteristic_function(alpha):
 def test_stable_kernels_have_the_scale_of_their_gain():
     # A sum of n numbers of scale sigma has the scale sigma n^(1/alpha), the root of the gain.
     alpha, width, seeds = 1.5, 16, tuple(range(500))
-    network = networks.dense(64, 10, 2, width, "tanh")
+    network = networks.plain("dense", 64, 10, 2, width, "tanh")
     kernels = methods.initial_kernels("stable 1.5", network, seeds, np.ones((1, 64)))
     # Of the first one, which meets data, 1/sqrt(2): where a smooth activation is exact.
     later = kf.gain(laws.Stable(network.law, alpha), 1.0, width) ** (1 / alpha)
@@ -336,7 +336,7 @@ def test_the_authors_formulas():
 
 def test_lsuv_gives_every_layer_unit_variance_on_its_batch():
     images = tasks.task("digits").train[0]
-    network = networks.dense(64, 10, 6, 16, "relu")
+    network = networks.plain("dense", 64, 10, 6, 16, "relu")
     kernels = methods.initial_kernels("LSUV", network, (0, 1), images)
     signal = images[None, :256]
     for kernel in kernels[:-1]:
