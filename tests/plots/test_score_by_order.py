@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib._pylab_helpers import Gcf
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import same_color
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from pictures import NAN, drawn, legend
 
 from keras_fracinit.plots import score_by_order
 
-NAN = math.nan
 GREY, OURS, THEIRS = "0.25", "#0072B2", "#D55E00"
 DONE, MEDIAN = "completed execution", "their median in each trial"
 # Trial, s, score, status: of two trials, one diverged in part, and of the reference.
@@ -75,10 +74,6 @@ def level(ax):
     return height
 
 
-def legend(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
 def strip(ax):
     """From where to where it reaches, in heights of the axes."""
     (patch,) = (patch for patch in ax.patches if isinstance(patch, Rectangle))
@@ -89,12 +84,6 @@ def strip(ax):
 
 def height(ax, y):
     return ax.transAxes.inverted().transform(ax.transData.transform((1.0, y)))[1]
-
-
-def drawn(figure):
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return canvas.get_renderer()
 
 
 def ticks(ax):
