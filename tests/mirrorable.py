@@ -362,3 +362,5 @@ NETWORKS = [
         "",
     ),
 ]
+PAIRED = [network for network in NETWORKS if any(form.split(":")[0] for form in network.forms)]
+UNPAIRED = [network for network in NETWORKS if network not in PAIRED]
