@@ -65,7 +65,9 @@ collect_ignore = [] if BACKEND == "tensorflow" else ONCE
 # the memory of draws. All other slow tests run once: what they do with numbers and files is the
 # same everywhere, and the quick ones show on every backend that it gets there.
 SLOW_EVERYWHERE = (
-    *("tests/models/", "tests/callbacks/test_callbacks.py", "tests/callbacks/test_processes.py"),
+    *("tests/models/", "tests/callbacks/test_processes.py"),
+    *("tests/callbacks/test_unchanged_training.py", "tests/callbacks/test_logger_copies.py"),
+    *(f"tests/callbacks/test_logger_{name}.py" for name in ("history", "probes", "steps")),
     *("tests/planning/test_large_kernels.py", "tests/project/test_random_models.py"),
     "tests/initializers/test_distribution.py",
     "tests/initializers/test_pairs.py::test_a_traced_draw_has_the_same_bits",
