@@ -5,7 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-from architectures import array, normal
+from architectures import normal
 
 from keras_fracinit import diagnose, plan, reinitialize
 from keras_fracinit.laws import Smooth
@@ -405,23 +405,3 @@ def test_a_frozen_normalization_hands_the_signal_on(inside, factor, word):
         words = "norm layer divides by its moving averages in this mode"
         (remark,) = [verdict for verdict in found.verdicts if verdict.startswith(words)]
         assert remark.endswith("10 times")  # in training it does so too
-
-
-# Types.
-
-
-@pytest.mark.slow
-def test_signals_that_only_float64_holds_are_no_dead_ones():
-    if keras.backend.backend() != "tensorflow":
-        pytest.skip("JAX has float64 where it is asked for at start; torch's Dense is float32")
-    for stddev, word in ((1e-3, "vanishes"), (1e3, "explodes")):
-        initializer = keras.initializers.RandomNormal(stddev=stddev, seed=0)
-        options = {"kernel_initializer": initializer, "dtype": "float64"}
-        hidden = [layers.Dense(8, **options) for _ in range(20)]
-        model = keras.Sequential([keras.Input((8,), dtype="float64"), *hidden])
-        x = np.random.default_rng(0).normal(size=(64, 8))
-        found = diagnose(model, x)
-        assert found.verdicts[0].startswith(word)
-        size = np.sqrt(np.mean(array(model(x)) ** 2))
-        assert list(found)[-1].s_scales[2.0] == pytest.approx(size, rel=1e-6)
-        assert not np.float32(size**2) or np.isinf(np.float32(size**2))
