@@ -54,7 +54,7 @@ ONCE = [
     *(f"graph/test_{name}.py" for name in ("depth", "operations", "pairing")),
     *(f"planning/test_{name}.py" for name in ("branches", "plan_smooth")),
     *(f"diagnosis/test_{name}.py" for name in ("calibration", "evidence", "mirrored_diagnosis")),
-    "diagnosis/test_walks.py",
+    *(f"diagnosis/test_{name}.py" for name in ("normalization_modes", "smooth_walks", "walks")),
     *(f"tuner/test_{name}.py" for name in ("distributed_tuning", "divergence", "mlp")),
     *(f"tuner/test_{name}.py" for name in ("reference", "resuming", "search", "search_space")),
     *(f"project/test_{name}.py" for name in ("contributing", "docs", "formulas", "notebook")),

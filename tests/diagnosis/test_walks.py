@@ -1,4 +1,4 @@
-"""Where walks begin and end, how sizes are carried on, and words that hold in the mode run."""
+"""Tests where walks begin and end: at operations, where signals meet, in wrappers."""
 
 import math
 
@@ -6,45 +6,12 @@ import keras
 import numpy as np
 import pytest
 from architectures import normal
+from walks import IMAGES, X, assert_healthy, dense, functional, strays
 
-from keras_fracinit import diagnose, plan, reinitialize
-from keras_fracinit.laws import Smooth
+from keras_fracinit import diagnose, reinitialize
 
 layers, ops = keras.layers, keras.ops
-X = normal(64, 64)
-IMAGES, STEPS = normal(16, 8, 8, 8), normal(16, 5, 16)
-
-
-def functional(x, body, head=True):
-    """A model of `body` between inputs of the shape of `x` and a small head."""
-    inputs = keras.Input(x.shape[1:])
-    outputs = body(inputs)
-    return keras.Model(inputs, layers.Dense(10, name="head")(outputs) if head else outputs)
-
-
-def dense(depth, activation="relu", width=64):
-    """A body of equal dense layers."""
-
-    def body(x):
-        for _ in range(depth):
-            x = layers.Dense(width, activation)(x)
-        return x
-
-    return body
-
-
-def strays(diagnosis):
-    return [v for v in diagnosis.verdicts if v.startswith(("vanishes", "explodes"))]
-
-
-def assert_healthy(build, x, training=False, seeds=3):
-    """Fresh models of several seeds stray as seldom as one does: not at all in a few."""
-    model = build()
-    for seed in range(seeds):
-        reinitialize(model, s=1.0, seed=seed)
-        found = diagnose(model, x, training=training, gradients=False)
-        assert not strays(found), found.verdicts
-    return found
+STEPS = normal(16, 5, 16)
 
 
 # Operations that are no layers.
@@ -281,127 +248,3 @@ WRAPPED = {
 def test_wrappers_padding_and_noise_are_no_fault_of_kernels(name):
     body, x = WRAPPED[name]
     assert_healthy(lambda: functional(x, body), x, training=True)
-
-
-# Smooth activations away from unit size.
-
-
-OFF_SIZE = [("tanh", 0.05), ("tanh", 10.0), ("softplus", 0.05), ("selu", 0.05), ("sigmoid", 0.05)]
-
-
-@pytest.mark.parametrize(("activation", "size"), OFF_SIZE)
-def test_sizes_behind_smooth_activations_are_those_of_the_length_map(activation, size):
-    """The centre of the band is the map, applied layer by layer: the size in a wide network."""
-    model = functional(X, dense(3, activation, 256), head=False)
-    reinitialize(model, s=2.0, seed=0)
-    found = diagnose(model, size * X)
-    assert not strays(found), found.verdicts
-    last = list(found)[-1]
-    assert last.low < last.size < last.high
-    if activation != "sigmoid":  # which has no law of its own name
-        law, expected = Smooth(activation), math.log(found["input"].size)
-        for gain in (1.0, 1.0 / law.mean, 1.0 / law.mean):
-            before = expected + 0.5 * math.log(gain)
-            expected = float(law.length_map(np.array([before]))[0])
-        assert math.log(last.size) == pytest.approx(expected, abs=0.1)
-        assert math.sqrt(last.low * last.high) == pytest.approx(last.size, rel=0.1)
-
-
-@pytest.mark.parametrize(("activation", "size"), [("gelu", 0.05), ("silu", 0.05)])
-def test_a_network_that_runs_away_from_its_operating_point_is_told_so(activation, size):
-    model = functional(X, dense(12, activation), head=False)
-    reinitialize(model, s=1.0, seed=0)
-    (verdict,) = strays(diagnose(model, size * X))
-    assert verdict.startswith("vanishes")
-
-
-@pytest.mark.slow
-def test_a_wrong_scale_is_found_away_from_the_operating_point():
-    for activation, size, factor in (("tanh", 0.05, 0.5), ("selu", 0.05, 3.0), ("elu", 10.0, 0.3)):
-        model = functional(X, dense(6, activation), head=False)
-        reinitialize(model, s=1.0, seed=0)
-        for layer in model.layers[1:]:
-            layer.kernel.assign(factor * layer.kernel)
-        (verdict,) = strays(diagnose(model, size * X))
-        assert verdict.startswith("vanishes" if factor < 1.0 else "explodes")
-
-
-@pytest.mark.slow
-def test_positions_and_samples_of_many_sizes_are_mapped_one_by_one():
-    spread = np.exp(2.0 * normal(64, 1, seed=1))
-    assert_healthy(lambda: functional(X, dense(4, "tanh")), spread * X)
-    sparse = 3.0 * IMAGES * (np.random.default_rng(0).uniform(size=(16, 8, 8, 1)) < 0.15)
-
-    def convolutions(x):
-        for _ in range(3):
-            x = layers.Conv2D(16, 3, padding="same", activation="tanh")(x)
-        return layers.Flatten()(x)
-
-    assert_healthy(lambda: functional(IMAGES, convolutions), sparse.astype("float32"))
-
-
-# What holds in the mode that was run.
-
-
-def spectral(depth):
-    hidden = [layers.SpectralNormalization(layers.Dense(64, "relu")) for _ in range(depth)]
-    model = keras.Sequential([keras.Input((64,)), *hidden])
-    for _ in range(3):
-        model(X, training=True)  # which divides the kernels
-    return model
-
-
-def test_spectral_normalization_is_the_layer_in_it():
-    inner = layers.SpectralNormalization(layers.Dense(64, name="inner"))
-    model = functional(X, lambda x: dense(1)(inner(layers.Dense(64, name="before")(x))))
-    before, inside, after, _ = plan(model)
-    assert (before.law, before.skipped) == ("Linear()", "")
-    assert inside.path.endswith("inner/kernel")  # its vector is no kernel
-    assert inside.skipped.startswith("SpectralNormalization divides it by its norm")
-    assert (after.law, after.skipped) == ("ReLU()", "")
-    found = diagnose(spectral(10), X)
-    (verdict,) = strays(found)
-    assert verdict.startswith("vanishes")
-    assert "over 10 layers" in verdict
-    assert not any("norm layer" in verdict for verdict in found.verdicts)
-
-
-def test_a_normalization_resets_the_scale_in_the_mode_in_which_it_does():
-    block = [layers.Dense(64), layers.BatchNormalization(), layers.ReLU()]
-    norms = [layers.BatchNormalization(trainable=False), layers.LayerNormalization()]
-    model = keras.Sequential([keras.Input((64,)), *block, layers.Dense(64), *norms])
-    trained, fresh = (diagnose(model, X, training=mode).verdicts for mode in (True, False))
-    assert "norm layer resets the scale: 2 times" in trained
-    assert "norm layer resets the scale: 1 time" in fresh
-    words = "norm layer divides by its moving averages in this mode, and does not reset the scale"
-    assert f"{words}: 1 time" in trained  # the frozen one
-    assert f"{words}: 2 times; `training=True` shows what training sees" in fresh
-    assert fresh[0].startswith("healthy: no kernel is judged")
-
-
-@pytest.mark.parametrize(("factor", "word"), [(0.3, "vanishes"), (1.0, ""), (3.0, "explodes")])
-@pytest.mark.parametrize("inside", ["kernel", "normalization"])
-def test_a_frozen_normalization_hands_the_signal_on(inside, factor, word):
-    """It is no reason to begin anew: what it multiplies by is part of what the network does."""
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential([keras.Input((64,))])
-    for _ in range(10):
-        he = keras.initializers.VarianceScaling(
-            2.0 * (factor**2 if inside == "kernel" else 1.0), distribution="untruncated_normal"
-        )
-        model.add(layers.Dense(64, kernel_initializer=he))
-        gamma = factor if inside == "normalization" else 1.0
-        model.add(
-            layers.BatchNormalization(
-                trainable=False, gamma_initializer=keras.initializers.Constant(gamma)
-            )
-        )
-        model.add(layers.ReLU())
-    for mode in (True, False):
-        found = diagnose(model, X, training=mode)
-        assert found.healthy == (not word)
-        if word:
-            assert found.verdicts[0].startswith(word)
-        words = "norm layer divides by its moving averages in this mode"
-        (remark,) = [verdict for verdict in found.verdicts if verdict.startswith(words)]
-        assert remark.endswith("10 times")  # in training it does so too
