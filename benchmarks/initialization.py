@@ -64,7 +64,7 @@ def draw_mirrored_kernels() -> None:
     for name in ("distribution", "pairs", "shape", "mirrored", "unmirrored", "ratio"):
         left = name in ("distribution", "pairs")
         table.add_column(name, justify="left" if left else "right")
-    for distribution in ("untruncated_normal", "orthogonal"):
+    for distribution in ("untruncated_normal", "uniform", "orthogonal"):
         for pairs in ("outputs", "both", "inputs"):
             ours = FracReLU(distribution=distribution, pairs=pairs)
             theirs = FracReLU(distribution=distribution)

@@ -121,15 +121,14 @@ def _sample_of(sampler: Sampler, block: Block) -> Callable[[str, Any], Any]:
         return lambda dtype, seed: fill(values(scale, dtype, seed))
     import jax
 
-    @functools.partial(jax.jit, static_argnums=1)
-    def draw(scale: Any, dtype: str, key: Any) -> Any:
-        # Without the barrier XLA would compute each number once for each of its places.
-        return fill(jax.lax.optimization_barrier(compiled(scale, dtype, key)))
+    # Two functions, because in one XLA may compute each number once for each of its places, and
+    # round it in more than one way.
+    draw = jax.jit(compiled, static_argnums=1)
 
     def sample(dtype: str, seed: Any) -> Any:
         # As Keras makes keys of integers.
         key = np.array([seed, 0], "uint32") if isinstance(seed, int) else seed.next()
-        return draw(scale, dtype, key)
+        return fill(draw(scale, dtype, key))
 
     return sample
 
@@ -193,7 +192,9 @@ def _orthogonal(block: Block, variance: float, _: float) -> Sampler:
     def values(gain: float, dtype: str, seed: Any) -> Any:
         # No backend has a QR in half precision.
         drawn = "float32" if dtype in ("float16", "bfloat16") else dtype
-        kernel = keras.initializers.Orthogonal(gain, seed)(matrix, drawn)
+        initializer = keras.initializers.Orthogonal(gain, 0)
+        initializer.seed = seed  # JAX's keys too, which its constructor refuses
+        kernel = initializer(matrix, drawn)
         if split != matrix:  # to the same shape it takes TensorFlow 0.2 ms
             kernel = keras.ops.reshape(kernel, split)
         if order != tuple(range(rank)):
@@ -201,7 +202,7 @@ def _orthogonal(block: Block, variance: float, _: float) -> Sampler:
         return kernel if drawn == dtype else keras.ops.cast(kernel, dtype)
 
     # An entry of a semi-orthogonal n x d matrix has variance 1/max(n, d).
-    return Sampler(variance**0.5 * math.sqrt(fans.longer), values)
+    return Sampler(variance**0.5 * math.sqrt(fans.longer), values, values)
 
 
 SAMPLERS: dict[str, Callable[[Block, float, float], Sampler]] = {
