@@ -122,6 +122,9 @@ MIRRORED = [
         {"pairs": "inputs"},
     ),
 ]
+FORMS = ("outputs", "both", "inputs")
+# Mirrored, at one position of its window alone.
+TAPS = {"pairs": "both", "taps": "center"}
 EVERY = [*CASES, *MIRRORED]
 HOMOGENEOUS = [case for case in CASES if point_mass_of(case.law) is None]
 WEIGHTS = {
@@ -131,6 +134,9 @@ WEIGHTS = {
     "orthogonal": {},
     "stable": {"alpha": 1.5},
 }
+DTYPES = ["float32", "bfloat16", "float16"]
+if keras.backend.backend() != "jax":  # which has no float64 unless asked for
+    DTYPES.append("float64")
 
 
 def each(cases):
