@@ -15,8 +15,8 @@ from architectures import (
     transformer,
     vgg,
 )
+from diagnosable import X, fresh, mlp
 from networks import NETWORK_IDS, NETWORKS
-from stacks import X, fresh, mlp
 
 from keras_fracinit import plots
 from keras_fracinit.diagnosis import Diagnosis, diagnose

@@ -7,8 +7,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import array, normal
-from bands import reaches
-from stacks import X, fresh, mlp
+from diagnosable import X, fresh, mlp, reaches
 
 import keras_fracinit as kf
 from keras_fracinit import estimators

@@ -6,24 +6,14 @@ import keras
 import numpy as np
 import pytest
 from architectures import normal
+from diagnosable import fresh, mlp
 
 import keras_fracinit as kf
 from keras_fracinit.diagnosis import diagnose
 from keras_fracinit.diagnosis.chance import ALLOWED, PARALLEL, angles_at, reach_of, third_cumulant
-from keras_fracinit.planning import reinitialize
 
 layers = keras.layers
 X = normal(48, 32)
-
-
-def mlp(depth, width, activation="relu", head=(), inputs=32):
-    hidden = [layers.Dense(width, activation, name=f"h{i}") for i in range(depth)]
-    return keras.Sequential([keras.Input((inputs,)), *hidden, *head], name="net")
-
-
-def fresh(model, seed=0):
-    reinitialize(model, s=1.0, seed=seed)
-    return model
 
 
 # Chances.

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import normal
+from diagnosable import fresh, mlp
 
 import keras_fracinit as kf
 from keras_fracinit.diagnosis import diagnose
@@ -17,14 +18,8 @@ layers = keras.layers
 X = normal(32, 32)
 
 
-def mlp(depth, width=64, activation="relu"):
-    hidden = [layers.Dense(width, activation, name=f"h{i}") for i in range(depth)]
-    return keras.Sequential([keras.Input((32,)), *hidden, layers.Dense(10)], name="net")
-
-
-def fresh(model, seed=0, **options):
-    reinitialize(model, s=1.0, seed=seed, **options)
-    return model
+def classifier(depth, width=64, activation="relu"):
+    return mlp(depth, width, activation, [layers.Dense(10)])
 
 
 def of_gradients(diagnosis):
@@ -32,7 +27,7 @@ def of_gradients(diagnosis):
 
 
 def test_a_network_that_keeps_its_signal_keeps_its_gradient():
-    diagnosis = diagnose(fresh(mlp(10)), X)
+    diagnosis = diagnose(fresh(classifier(10)), X)
     assert diagnosis.healthy, diagnosis.verdicts
     for row in diagnosis.layers[:-1]:
         assert row.gradient_low < row.gradient < row.gradient_high
@@ -44,7 +39,7 @@ def test_a_network_that_keeps_its_signal_keeps_its_gradient():
 @pytest.mark.slow
 def test_a_tanh_network_keeps_its_signal_and_not_its_gradient():
     """Its squared gradient grows 1.178 times per layer, as mean-field theory says."""
-    diagnosis = diagnose(fresh(mlp(40, 256, "tanh")), X)
+    diagnosis = diagnose(fresh(classifier(40, 256, "tanh")), X)
     (verdict,) = of_gradients(diagnosis)
     assert verdict.startswith("gradients explode: x1.0")
     assert not any(v.startswith(("explodes", "vanishes")) for v in diagnosis.verdicts)
@@ -56,7 +51,7 @@ def test_a_tanh_network_keeps_its_signal_and_not_its_gradient():
     ("factor", "word"), [(0.7, "vanish"), pytest.param(1.4, "explode", marks=pytest.mark.slow)]
 )
 def test_kernels_of_a_wrong_scale_are_told_by_gradients_too(factor, word):
-    model = fresh(mlp(8))
+    model = fresh(classifier(8))
     for layer in model.layers:
         layer.kernel.assign(factor * layer.kernel)
     (verdict,) = of_gradients(diagnose(model, X))
@@ -65,11 +60,11 @@ def test_kernels_of_a_wrong_scale_are_told_by_gradients_too(factor, word):
 
 
 def test_gradients_are_off_by_one_argument():
-    diagnosis = diagnose(fresh(mlp(3)), X, gradients=False)
+    diagnosis = diagnose(fresh(classifier(3)), X, gradients=False)
     assert all(math.isnan(row.gradient) for row in diagnosis)
     assert not of_gradients(diagnosis)
     with pytest.raises(TypeError, match="`gradients` must be a bool"):
-        diagnose(mlp(2), X, gradients=1)
+        diagnose(classifier(2), X, gradients=1)
 
 
 def test_pooling_and_branches_are_no_fault_of_kernels():
@@ -89,7 +84,7 @@ def test_pooling_and_branches_are_no_fault_of_kernels():
     "distribution", [pytest.param(None, marks=pytest.mark.slow), "untruncated_normal"]
 )
 def test_gradients_of_a_mirrored_network_are_those_of_a_linear_one(distribution):
-    model = mlp(6, 32)
+    model = classifier(6, 32)
     reinitialize(model, mirrored=True, distribution=distribution, seed=0)
     diagnosis = diagnose(model, X)
     assert diagnosis.healthy, diagnosis.verdicts
@@ -134,7 +129,7 @@ def test_the_band_of_gradients_is_as_wide_as_one_draw_needs(activation):
         "relu": (lambda u: np.maximum(u, 0.0), lambda u: (u > 0.0) * 1.0),
         "tanh": (np.tanh, lambda u: 1.0 - np.tanh(u) ** 2),
     }[activation]
-    model = fresh(mlp(depth, width, activation))
+    model = fresh(classifier(depth, width, activation))
     diagnosis = diagnose(model, X)
     for _ in range(300):
         x, layers_of_one = random.normal(size=(32, 32)), []

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import array, normal
-from bands import reaches
+from diagnosable import mlp, reaches
 
 import keras_fracinit as kf
 from keras_fracinit.diagnosis import diagnose
@@ -21,10 +21,8 @@ IMAGES = normal(8, 8, 8, 3)
 slow = pytest.mark.slow
 
 
-def mlp(depth=20, width=16, activation="relu", units=10):
-    hidden = [layers.Dense(width, activation, name=f"h{i}") for i in range(depth)]
-    last = layers.Dense(units, name="last")
-    return keras.Sequential([keras.Input((32,)), *hidden, last], name="net")
+def network(depth=20, width=16, activation="relu", units=10):
+    return mlp(depth, width, activation, [layers.Dense(units, name="last")])
 
 
 def images(*stack):
@@ -66,7 +64,7 @@ def test_a_mirrored_stack_is_healthy_and_a_wrong_scale_is_named(
     activation, distribution, depth, width
 ):
     """A few Gaussian layers hide a wrong scale, as unmirrored ones do: one draw spreads more."""
-    model = mlp(depth, width, activation)
+    model = network(depth, width, activation)
     options = {"distribution": distribution, "s": 1.0 if depth == 50 else 0.5}
     for seed in range(1 if (activation, distribution, depth, width) in QUICK else 3):
         diagnosis = diagnose(mirrored(model, seed, **options), X)
@@ -79,7 +77,7 @@ def test_a_mirrored_stack_is_healthy_and_a_wrong_scale_is_named(
 
 @slow
 def test_nothing_collapses_where_independent_weights_do():
-    model = mlp(120, 16)
+    model = network(120, 16)
     reinitialize(model, seed=0)
     assert any(v.startswith("inputs collapse") for v in diagnose(model, X).verdicts)
     diagnosis = diagnose(mirrored(model), X)
@@ -141,7 +139,7 @@ def test_where_pairs_lie_is_lost_at_a_concatenation_and_found_again():
 
 
 def test_the_band_is_that_of_half_the_width():
-    model = mirrored(mlp(4, 16, "leaky_relu", 6), distribution="untruncated_normal", seed=1)
+    model = mirrored(network(4, 16, "leaky_relu", 6), distribution="untruncated_normal", seed=1)
     diagnosis, start = diagnose(model, X), math.log(diagnose(model, X)["input"].size)
     pairs, last = kf.log_norm("linear", 2, 8), kf.log_norm("linear", 2, 6)
     variances = [*[pairs.variance] * 4, last.variance]
@@ -163,7 +161,7 @@ def test_the_band_is_that_of_half_the_width():
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_orthogonal_blocks_leave_no_room(activation):
     """The first block contracts, 32 to 32 does not: its size is kept to rounding."""
-    model = mirrored(mlp(30, 64, activation, 32), seed=2)
+    model = mirrored(network(30, 64, activation, 32), seed=2)
     diagnosis = diagnose(model, X)
     start, last = diagnosis["input"].size, diagnosis["net/last"]
     assert last.size == pytest.approx(start, rel=1e-5)
@@ -190,7 +188,7 @@ def test_a_branch_that_starts_at_zero_is_not_taken_for_death():
 
 
 def test_after_a_step_of_training_a_model_is_one_like_any_other():
-    model = mirrored(mlp(6))
+    model = mirrored(network(6))
     assert forms(model) == ["outputs", *["both"] * 5, "inputs"]
     model.compile("sgd", "mse", **({} if keras.backend.backend() == "jax" else EAGER))
     model.fit(X, normal(64, 10), batch_size=64, verbose=0)
@@ -206,7 +204,7 @@ EAGER = {"run_eagerly": True}
 
 @pytest.mark.parametrize("kernel", ["first", "last"])
 def test_one_value_decides(kernel):
-    model = mirrored(mlp(2))
+    model = mirrored(network(2))
     layer = model.layers[0 if kernel == "first" else -1]
     values = array(layer.kernel).copy()
     values[-1, -1] *= 1.0 + 1e-6
@@ -216,7 +214,7 @@ def test_one_value_decides(kernel):
 
 
 def test_zeros_are_no_pairs():
-    model = scaled(mlp(2), 0.0)
+    model = scaled(network(2), 0.0)
     assert forms(model) == ["", "", ""]
 
 
@@ -249,7 +247,7 @@ def cure(model, x=X):
 
 
 def test_deep_relu_stacks_are_told_to_mirror_or_to_take_a_slope():
-    assert cure(mlp(40)) == (
+    assert cure(network(40)) == (
         "reinitialize(model, mirrored=True), for 41 of 41 kernels; or LeakyReLU(negative_slope="
         "0.38), which would keep the cosine at 0.9 over 40 layers"
     )
@@ -263,11 +261,11 @@ def test_what_ends_the_pairs_is_named():
     assert cure(model, normal(16, 4, 8)).startswith(
         "mirrored weights, but max pooling ends the pairs; average pooling would keep them (net/h0)"
     )
-    assert "15 units: an odd width has no pairs" in cure(mlp(3, 15))
+    assert "15 units: an odd width has no pairs" in cure(network(3, 15))
 
 
 def test_another_activation_is_told_to_take_a_normalization():
-    assert cure(mlp(3, 16, "tanh")) == (
+    assert cure(network(3, 16, "tanh")) == (
         "mirrored weights, but tanh has no linear odd part (net/h0); "
         "or a normalization behind every activation"
     )
@@ -285,7 +283,7 @@ def test_a_slope_is_named_only_where_it_is_larger(depth, slope, larger):
 @slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_cure_works(seed):
-    model = mlp(120)
+    model = network(120)
     reinitialize(model, s=2.0, seed=seed)
     verdicts = diagnose(model, X).verdicts
     assert any("reinitialize(model, mirrored=True), for 121 of 121" in v for v in verdicts)

@@ -2,7 +2,7 @@
 
 import keras
 import pytest
-from walks import X, dense, functional, strays
+from diagnosable import X64, dense, functional, strays
 
 from keras_fracinit import diagnose, plan
 
@@ -13,19 +13,19 @@ def spectral(depth):
     hidden = [layers.SpectralNormalization(layers.Dense(64, "relu")) for _ in range(depth)]
     model = keras.Sequential([keras.Input((64,)), *hidden])
     for _ in range(3):
-        model(X, training=True)  # which divides the kernels
+        model(X64, training=True)  # which divides the kernels
     return model
 
 
 def test_spectral_normalization_is_the_layer_in_it():
     inner = layers.SpectralNormalization(layers.Dense(64, name="inner"))
-    model = functional(X, lambda x: dense(1)(inner(layers.Dense(64, name="before")(x))))
+    model = functional(X64, lambda x: dense(1)(inner(layers.Dense(64, name="before")(x))))
     before, inside, after, _ = plan(model)
     assert (before.law, before.skipped) == ("Linear()", "")
     assert inside.path.endswith("inner/kernel")  # its vector is no kernel
     assert inside.skipped.startswith("SpectralNormalization divides it by its norm")
     assert (after.law, after.skipped) == ("ReLU()", "")
-    found = diagnose(spectral(10), X)
+    found = diagnose(spectral(10), X64)
     (verdict,) = strays(found)
     assert verdict.startswith("vanishes")
     assert "over 10 layers" in verdict
@@ -36,7 +36,7 @@ def test_a_normalization_resets_the_scale_in_the_mode_in_which_it_does():
     block = [layers.Dense(64), layers.BatchNormalization(), layers.ReLU()]
     norms = [layers.BatchNormalization(trainable=False), layers.LayerNormalization()]
     model = keras.Sequential([keras.Input((64,)), *block, layers.Dense(64), *norms])
-    trained, fresh = (diagnose(model, X, training=mode).verdicts for mode in (True, False))
+    trained, fresh = (diagnose(model, X64, training=mode).verdicts for mode in (True, False))
     assert "norm layer resets the scale: 2 times" in trained
     assert "norm layer resets the scale: 1 time" in fresh
     words = "norm layer divides by its moving averages in this mode, and does not reset the scale"
@@ -64,7 +64,7 @@ def test_a_frozen_normalization_hands_the_signal_on(inside, factor, word):
         )
         model.add(layers.ReLU())
     for mode in (True, False):
-        found = diagnose(model, X, training=mode)
+        found = diagnose(model, X64, training=mode)
         assert found.healthy == (not word)
         if word:
             assert found.verdicts[0].startswith(word)

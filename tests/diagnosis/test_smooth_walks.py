@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import normal
-from walks import IMAGES, X, assert_healthy, dense, functional, strays
+from diagnosable import IMAGES, X64, assert_healthy, dense, functional, strays
 
 from keras_fracinit import diagnose, reinitialize
 from keras_fracinit.laws import Smooth
@@ -19,9 +19,9 @@ OFF_SIZE = [("tanh", 0.05), ("tanh", 10.0), ("softplus", 0.05), ("selu", 0.05), 
 @pytest.mark.parametrize(("activation", "size"), OFF_SIZE)
 def test_sizes_behind_smooth_activations_are_those_of_the_length_map(activation, size):
     """The centre of the band is the map, applied layer by layer: the size in a wide network."""
-    model = functional(X, dense(3, activation, 256), head=False)
+    model = functional(X64, dense(3, activation, 256), head=False)
     reinitialize(model, s=2.0, seed=0)
-    found = diagnose(model, size * X)
+    found = diagnose(model, size * X64)
     assert not strays(found), found.verdicts
     last = list(found)[-1]
     assert last.low < last.size < last.high
@@ -36,27 +36,27 @@ def test_sizes_behind_smooth_activations_are_those_of_the_length_map(activation,
 
 @pytest.mark.parametrize(("activation", "size"), [("gelu", 0.05), ("silu", 0.05)])
 def test_a_network_that_runs_away_from_its_operating_point_is_told_so(activation, size):
-    model = functional(X, dense(12, activation), head=False)
+    model = functional(X64, dense(12, activation), head=False)
     reinitialize(model, s=1.0, seed=0)
-    (verdict,) = strays(diagnose(model, size * X))
+    (verdict,) = strays(diagnose(model, size * X64))
     assert verdict.startswith("vanishes")
 
 
 @pytest.mark.slow
 def test_a_wrong_scale_is_found_away_from_the_operating_point():
     for activation, size, factor in (("tanh", 0.05, 0.5), ("selu", 0.05, 3.0), ("elu", 10.0, 0.3)):
-        model = functional(X, dense(6, activation), head=False)
+        model = functional(X64, dense(6, activation), head=False)
         reinitialize(model, s=1.0, seed=0)
         for layer in model.layers[1:]:
             layer.kernel.assign(factor * layer.kernel)
-        (verdict,) = strays(diagnose(model, size * X))
+        (verdict,) = strays(diagnose(model, size * X64))
         assert verdict.startswith("vanishes" if factor < 1.0 else "explodes")
 
 
 @pytest.mark.slow
 def test_positions_and_samples_of_many_sizes_are_mapped_one_by_one():
     spread = np.exp(2.0 * normal(64, 1, seed=1))
-    assert_healthy(lambda: functional(X, dense(4, "tanh")), spread * X)
+    assert_healthy(lambda: functional(X64, dense(4, "tanh")), spread * X64)
     sparse = 3.0 * IMAGES * (np.random.default_rng(0).uniform(size=(16, 8, 8, 1)) < 0.15)
 
     def convolutions(x):

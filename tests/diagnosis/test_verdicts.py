@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import normal
-from stacks import X, fresh, mlp
+from diagnosable import X, fresh, mlp
 
 from keras_fracinit.diagnosis import diagnose
 
@@ -21,7 +21,7 @@ def test_a_fresh_stack_is_healthy_where_the_default_of_keras_vanishes():
     assert "outside the band of one draw" in glorot.verdicts[0]
     assert "net/h0 to net/h19" in glorot.verdicts[0]
     for s in (0.0, 0.5, 1.0, 2.0):
-        ours = diagnose(fresh(model, s), X)
+        ours = diagnose(fresh(model, s=s), X)
         assert ours.healthy, ours.verdicts
         assert ours.verdicts[0].startswith("healthy: ")
         for row in ours.layers[1:21]:

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import normal
-from walks import IMAGES, X, assert_healthy, dense, functional, strays
+from diagnosable import IMAGES, X64, assert_healthy, dense, functional, strays
 
 from keras_fracinit import diagnose, reinitialize
 
@@ -29,17 +29,17 @@ FACTORS = {
 
 @pytest.mark.parametrize("name", FACTORS)
 def test_the_factor_of_an_operation_is_not_charged_to_the_kernels_behind_it(name):
-    found = assert_healthy(lambda: functional(X, lambda x: dense(4)(FACTORS[name](x))), 100 * X)
+    found = assert_healthy(lambda: functional(X64, lambda x: dense(4)(FACTORS[name](x))), 100 * X64)
     assert [row.walk for row in found][-5:] == [1, 1, 1, 1, 1]
     found = assert_healthy(
-        lambda: functional(X, lambda x: dense(3)(FACTORS[name](dense(3)(x)))), X, seeds=2
+        lambda: functional(X64, lambda x: dense(3)(FACTORS[name](dense(3)(x)))), X64, seeds=2
     )
     assert max(row.walk for row in found) == 2
 
 
 def test_a_wrong_scale_behind_an_operation_is_found():
-    model = functional(X, lambda x: dense(10)(x * 8.0), head=False)  # Glorot's
-    (verdict,) = strays(diagnose(model, X))
+    model = functional(X64, lambda x: dense(10)(x * 8.0), head=False)  # Glorot's
+    (verdict,) = strays(diagnose(model, X64))
     assert verdict.startswith("vanishes")
     assert "over 10 layers" in verdict
 
@@ -74,15 +74,15 @@ class Bare(keras.Model):
 def test_activations_and_operations_that_pass_a_signal_on_are_followed(activation):
     def build():
         model = Bare(6, activation)
-        model(X)
+        model(X64)
         return model
 
-    found = assert_healthy(build, 0.1 * X)
+    found = assert_healthy(build, 0.1 * X64)
     assert {row.walk for row in found} == {1}
     small = build()
     for layer in small.hidden:
         layer.kernel.assign(0.3 * layer.kernel)
-    assert strays(diagnose(small, X))
+    assert strays(diagnose(small, X64))
 
 
 class Block(layers.Layer):
@@ -115,7 +115,7 @@ def test_what_a_layer_of_the_users_ends_with_is_known(end, walks):
             x = Block(end)(x)
         return x
 
-    found = assert_healthy(lambda: functional(X, body), X)
+    found = assert_healthy(lambda: functional(X64, body), X64)
     assert max(row.walk for row in found) == walks
 
 
@@ -155,15 +155,15 @@ def attention(x):
 
 SEVERAL = {
     "squeeze and excitation": (gated, IMAGES),
-    "gated linear unit": (glu, X),
+    "gated linear unit": (glu, X64),
     "attention by operations": (attention, STEPS),
     "attention": (lambda x: layers.MultiHeadAttention(2, 8)(x, 0.01 * x), STEPS),
-    "add": (mixed(layers.Add(), 1.0, 0.01), X),
-    "subtract": (mixed(layers.Subtract(), 0.01, 1.0), X),
-    "average": (mixed(layers.Average(), 1.0, 0.01), X),
-    "maximum": (mixed(layers.Maximum(), 1.0, 0.01), X),
-    "concatenate": (mixed(layers.Concatenate(), 1.0, 0.01), X),
-    "residual": (lambda x: 100.0 * x + dense(2)(layers.LayerNormalization()(x)), X),
+    "add": (mixed(layers.Add(), 1.0, 0.01), X64),
+    "subtract": (mixed(layers.Subtract(), 0.01, 1.0), X64),
+    "average": (mixed(layers.Average(), 1.0, 0.01), X64),
+    "maximum": (mixed(layers.Maximum(), 1.0, 0.01), X64),
+    "concatenate": (mixed(layers.Concatenate(), 1.0, 0.01), X64),
+    "residual": (lambda x: 100.0 * x + dense(2)(layers.LayerNormalization()(x)), X64),
 }
 
 
@@ -179,8 +179,8 @@ def test_a_gradient_that_vanishes_in_a_gate_has_other_ways():
     model = functional(IMAGES, gated)
     reinitialize(model, s=1.0, seed=0)
     assert diagnose(model, IMAGES).verdicts[0].startswith("healthy")
-    alone = functional(X, dense(3, "sigmoid"))
-    assert any(v.startswith("gradients vanish") for v in diagnose(alone, X).verdicts)
+    alone = functional(X64, dense(3, "sigmoid"))
+    assert any(v.startswith("gradients vanish") for v in diagnose(alone, X64).verdicts)
 
 
 @pytest.mark.slow
@@ -192,11 +192,11 @@ def test_a_kernel_whose_activation_is_behind_a_sum_is_judged_by_its_own_output()
             x = layers.ReLU()(layers.Add()([x, layers.Dense(64)(layers.Dense(64, "relu")(x))]))
         return x
 
-    found = assert_healthy(lambda: functional(X, body), X, seeds=6)
+    found = assert_healthy(lambda: functional(X64, body), X64, seeds=6)
     assert found.layers[2].size / found.layers[1].size == pytest.approx(math.sqrt(2), rel=0.25)
-    model = functional(X, body)
+    model = functional(X64, body)
     model.layers[2].kernel.assign(0.1 * model.layers[2].kernel)
-    assert strays(diagnose(model, X))
+    assert strays(diagnose(model, X64))
 
 
 def inverted(x):
@@ -240,7 +240,7 @@ WRAPPED = {
         STEPS,
     ),
     "ZeroPadding2D": (padded, IMAGES),
-    "GaussianNoise": (lambda x: dense(3)(layers.GaussianNoise(1.0)(x)), 0.01 * X),
+    "GaussianNoise": (lambda x: dense(3)(layers.GaussianNoise(1.0)(x)), 0.01 * X64),
 }
 
 

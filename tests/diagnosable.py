@@ -1,12 +1,25 @@
-"""Models whose walks a diagnosis follows, and the verdicts on these walks."""
+"""Models to diagnose, fresh weights for them, and what a diagnosis of one draw may find."""
 
 import keras
+import numpy as np
 from architectures import normal
 
 from keras_fracinit import diagnose, reinitialize
+from keras_fracinit.diagnosis.chance import reach_of, third_cumulant
 
 layers = keras.layers
-X, IMAGES = normal(64, 64), normal(16, 8, 8, 8)
+X, X64, IMAGES = normal(64, 32), normal(64, 64), normal(16, 8, 8, 8)
+
+
+def mlp(depth=20, width=64, activation="relu", head=(), inputs=32, **options):
+    """A stack of equal dense layers, with a head behind it."""
+    hidden = [layers.Dense(width, activation, name=f"h{i}", **options) for i in range(depth)]
+    return keras.Sequential([keras.Input((inputs,)), *hidden, *head], name="net")
+
+
+def fresh(model, seed=0, s=1.0, **options):
+    reinitialize(model, s=s, seed=seed, **options)
+    return model
 
 
 def functional(x, body, head=True):
@@ -39,3 +52,11 @@ def assert_healthy(build, x, training=False, seeds=3):
         found = diagnose(model, x, training=training, gradients=False)
         assert not strays(found), found.verdicts
     return found
+
+
+def reaches(variances):
+    """How far the band extends beyond the means, below and above, behind each step."""
+    c = reach_of(variances, [1.0] * len(variances), 0.02)
+    total = np.cumsum(variances)
+    third = np.cumsum([third_cumulant(variance) for variance in variances])
+    return c * np.sqrt(total) - (c * c - 1.0) / 6.0 * third / total, c * np.sqrt(total)
