@@ -60,6 +60,21 @@ class _Growth:
         return ROWS[len(tensor.shape)][name](self, tensor)
 
 
+def troubles_of(model):
+    """What an alarm of the fresh model may be right about, as a set of names.
+
+    The slope of a sigmoid is at most 1/4, and it is 0.5 at 0, as softplus is 0.7; a spectral norm
+    of 1 is less than a scale that keeps the signal.
+    """
+    heads = [output._keras_history.operation for output in model.outputs]
+    gated = (layers.LSTM, layers.GRU)
+    hidden = [layer for layer in model._flatten_layers() if layer not in heads]
+    plain = [layer for layer in hidden if not isinstance(layer, gated)]
+    names = {getattr(getattr(layer, "activation", None), "__name__", "") for layer in plain}
+    spectral = any(isinstance(layer, layers.SpectralNormalization) for layer in hidden)
+    return (names & {"sigmoid", "softplus"}) | ({"spectral norm"} if spectral else set())
+
+
 def build(seed):
     """Makes the model of a seed; the same seed always makes the same model and weights."""
     growth = _Growth(seed)

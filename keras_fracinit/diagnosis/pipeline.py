@@ -77,7 +77,8 @@ def diagnose(
     tanh, which keeps the signal, grow by 1.09 per layer.
 
     Where inputs collapse, the verdict after it names the cures for this model: mirrored weights, or
-    what ends their pairs; and a slope of the leaky ReLU for its depth, or a normalization.
+    what ends their pairs; and a slope of the leaky ReLU for its depth, or a normalization. Where a
+    sigmoid or softplus of a small signal is next to a constant, it is a larger signal.
 
     Args:
         model: A built Keras model of any kind, fresh or trained.

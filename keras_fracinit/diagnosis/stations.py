@@ -64,7 +64,7 @@ class Tracing:
         passages = Passages(graph)
         calls = Counter(id(_called(output.layer)) for output in outputs)
         numbers: Counter[int] = Counter()
-        places: dict[Any, int] = {None: 0} if outputs[0].layer is None else {}
+        places: dict[Any, int] = {None: 0 if outputs[0].layer is None else -1}
         for i, output in enumerate(outputs):
             layer = _called(output.layer)
             key = id(layer)

@@ -15,15 +15,18 @@ from keras_fracinit.diagnosis.drifts import Drifts
 from keras_fracinit.diagnosis.random_walk import KernelLaws, Walk, kernels_in
 from keras_fracinit.diagnosis.weights import agree, drifts_of_weights
 from keras_fracinit.graph.downstream import NORMALIZED
-from keras_fracinit.graph.operations import Effect, effect_of, is_normalization, resets_scale
+from keras_fracinit.graph.operations import (
+    Effect,
+    action_of,
+    effect_of,
+    is_normalization,
+    resets_scale,
+)
 from keras_fracinit.laws.base import Law
 from keras_fracinit.laws.smooth import point_mass_of
-from keras_fracinit.models.forward_pass import Output
+from keras_fracinit.models.forward_pass import Output, OutputStats
 
 COLLAPSED = PARALLEL  # its name up to 0.2
-
-
-_NO_CURE = "which no scale cures"
 
 
 _DYING = 0.05  # the share of zero inputs above which a network counts as dying
@@ -70,10 +73,10 @@ def verdicts_of(evidence: Evidence) -> tuple[list[str], list[str]]:
         *_strays(evidence),
         *_weights(evidence),
         *_gradients(evidence),
-        *(verdict for way in ways for verdict in _parallel(way, evidence.cure)),
+        *(verdict for way in ways for verdict in _parallel(way, known, evidence.cure)),
     ]
     remarks = [
-        *(remark for way in ways for remark in _averaged(way)),
+        *(remark for way in ways for remark in _pooled(way)),
         *_resets(outputs, evidence.training),
         *_unjudged(outputs, known),
     ]
@@ -89,13 +92,14 @@ def _signals(path: Sequence[Output], known: Any) -> Sequence[Output]:
     """
     places = [i for i, output in enumerate(path) if kernels_in(output.layer, known)]
     laws = [item.law for item in kernels_in(path[places[-1]].layer, known)] if places else []
-    return path[: places[-1]] if any(law is None or _is_offset(law) for law in laws) else path
+    return path[: places[-1]] if any(law is None or _offset_of(law) for law in laws) else path
 
 
-def _is_offset(law: Law) -> bool:
-    """Whether the activation is not 0 at 0, so that outputs for small inputs are all alike."""
+def _offset_of(law: Law | None) -> str:
+    """The value at 0 of an activation that makes outputs for small inputs alike, else nothing."""
     smooth = point_mass_of(law)
-    return smooth is not None and abs(float(smooth.value(np.zeros(1))[0])) > 1e-3
+    value = 0.0 if smooth is None else float(smooth.value(np.zeros(1))[0])
+    return f"{smooth.activation}(0) = {value:.3g}" if smooth and abs(value) > 1e-3 else ""
 
 
 def _not_finite(outputs: Sequence[Output], known: _Kernels) -> Iterator[str]:
@@ -219,24 +223,62 @@ def _layers(walk: Walk, place: int) -> str:
     return f"{first} to {last}" if place else first
 
 
-def _parallel(signals: Sequence[Output], cure: Cure) -> Iterator[str]:
+def _parallel(signals: Sequence[Output], known: Any, cure: Cure) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start == len(signals) or effect_of(signals[start].layer) is Effect.AVERAGES:
+    if start == len(signals) or _pools(signals, start):
         return
-    if signals[start].depth == 0:
-        cosine = signals[start].kept.cosine
-        yield f"inputs are parallel: cosine {cosine:.3g} before any kernel"
+    first = signals[start]
+    if before := _before_kernels(signals, start, known):
+        yield f"inputs are parallel: cosine {before.cosine:.3g} before any kernel"
+        return
+    cosine = next(o.kept.cosine for o in reversed(signals) if _speaks_against(o))
+    collapse = f"inputs collapse: cosine {cosine:.3g} from {_at(first)} on"
+    if outweighed := _outweighed(signals[: start + 1]):
+        offset, path = outweighed
+        yield f"{collapse}, where {offset} outweighs the signal"
+        yield (
+            f"what would keep them apart: a larger signal into {path}, or an activation that is 0 "
+            "at 0"
+        )
     else:
-        cosine = next(o.kept.cosine for o in reversed(signals) if _speaks_against(o))
-        yield f"inputs collapse: cosine {cosine:.3g} from {_at(signals[start])} on, {_NO_CURE}"
+        ends = effect_of(first.layer) is Effect.ENDS
+        yield collapse if ends else f"{collapse}, which no scale cures"
         yield cure.text(signals)
 
 
-def _averaged(signals: Sequence[Output]) -> Iterator[str]:
+def _outweighed(signals: Sequence[Output]) -> tuple[str, str] | None:
+    """The last activation that is not 0 at 0 behind which inputs are hardly apart, and its path."""
+    for output in reversed(signals):
+        if output.kept.cosine < _WIDE or output.difference is not None:  # where offsets cancel
+            return None
+        if offset := _offset_of(action_of(getattr(output.layer, "activation", output.layer)).law):
+            return offset, output.path
+    return None
+
+
+def _before_kernels(signals: Sequence[Output], start: int, known: Any) -> OutputStats | None:
+    """The signal that is parallel from `start` on, if no kernel has touched it."""
+    first = signals[start]
+    if any(kernels_in(output.layer, known) for output in signals[:start]):
+        return None
+    if not kernels_in(first.layer, known):
+        return first.kept
+    is_parallel = start == 0 and first.entry is not None and first.entry.cosine >= PARALLEL
+    return first.entry if is_parallel else None
+
+
+def _pooled(signals: Sequence[Output]) -> Iterator[str]:
     start = _start_of_collapse(signals)
-    if start < len(signals) and effect_of(signals[start].layer) is Effect.AVERAGES:
+    if start < len(signals) and _pools(signals, start):
         cosine = signals[start].kept.cosine
-        yield f"{_at(signals[start])} averages, and makes the inputs alike: cosine {cosine:.3g}"
+        word = "averages" if effect_of(signals[start].layer) is Effect.AVERAGES else "pools"
+        yield f"{_at(signals[start])} {word}, and makes the inputs alike: cosine {cosine:.3g}"
+
+
+def _pools(signals: Sequence[Output], start: int) -> bool:
+    """Whether a pooling over positions makes inputs parallel that were well apart before it."""
+    pools = effect_of(signals[start].layer) in (Effect.AVERAGES, Effect.PICKS)
+    return pools and start > 0 and signals[start - 1].kept.cosine < _WIDE
 
 
 def _start_of_collapse(signals: Sequence[Output]) -> int:

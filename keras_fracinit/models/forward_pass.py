@@ -93,7 +93,8 @@ class Output(NamedTuple):
         path: The path of the layer.
         depth: The number of layers with a kernel up to here.
         signal: The statistics of the output.
-        parent: The index of the output that it was computed from: of several the latest.
+        parent: The index of the output that it was computed from: of several the latest; -1 where
+            it was computed from inputs of the model that are no outputs here.
         difference: The statistics of the differences of its pairs; None if it has none.
         final: Whether the model returns it.
         linked: Whether the layer took the output of `parent` as it is; if not, operations stand
@@ -149,8 +150,9 @@ def observe(
 
     recorder = Recorder(lambda quantity, *_: quantity == "activations", reduce, signal_of)
     tensors, outputs = keras.tree.map_structure(ops.convert_to_tensor, x), []
-    if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1:
-        recorder.know_input(tensors)
+    is_signal = isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.ndim > 1
+    recorder.know_inputs(tensors, is_signal)
+    if is_signal:
         outputs.append(Output(None, "input", 0, signal_of(tensors), -1))
     with keras.StatelessScope(), _without_gradients(), intercepting(recorder):
         returned = call_model(model, tensors, training, "x")
@@ -161,7 +163,7 @@ def observe(
     for i, (_, path, depth) in enumerate(recorder.rows):
         parent = max(recorder.sources[i], default=i - 1) + before
         layer, signal, difference = recorder.layers[i], recorder.reduced[i], found[i][1]
-        linked, count = bool(recorder.sources[i]), recorder.counts[i]
+        linked, count = bool(recorder.sources[i]) and parent >= 0, recorder.counts[i]
         link = (i in ends, linked, recorder.entries[i], count > 1)
         outputs.append(Output(layer, path, depth or 0, signal, parent, difference, *link))
     return outputs

@@ -70,15 +70,21 @@ class Recorder:
         self.called: list[tuple[Any, str]] = []
         self.lost_shapes = False
         self._outputs: dict[int, _Seen] = {}  # by the ids of the tensors
+        self._inputs_are_recorded = True
         self._count = 0
         self._enclosing: list[str] = []
         self._closed = False  # inside a layer whose inner calls are not recorded
         self._depth = 0
         self._activation: tuple[Any, Callable[[Any], None]] | None = None
 
-    def know_input(self, tensor: Any) -> None:
-        """Makes the input of the model a source, with the index -1."""
-        self._outputs[id(tensor)] = _Seen(weakref.ref(tensor), 0, -1)
+    def know_inputs(self, tensors: Any, are_recorded: bool) -> None:
+        """Makes the inputs of the model sources, with the index -1.
+
+        What a layer takes of them is kept as its entry, unless they have records elsewhere.
+        """
+        self._inputs_are_recorded = are_recorded
+        for tensor in keras.tree.flatten(tensors):
+            self._outputs[id(tensor)] = _Seen(weakref.ref(tensor), 0, -1)
 
     def place_of(self, tensor: Any) -> int | None:
         """The index of the record of an output; None if no layer returned it."""
@@ -163,14 +169,21 @@ class Recorder:
 
     def _entry(self, layer: Any, path: str, taken: list[Any]) -> Any:
         """Reduces the first signal among the inputs of a layer, none of which a layer returned."""
-        if self.reduce_entry is None or any(map(self._known, taken)):
+        known = [output for output in map(self._known, taken) if output]
+        if not self._inputs_are_recorded:
+            known = [output for output in known if output.record != -1]
+        if self.reduce_entry is None or known:
             return None
         first = next((t for t in taken if self._is_signal("activations", layer, path, t)), None)
         return None if first is None else self.reduce_entry(first)
 
     def _sources_of(self, taken: list[Any]) -> tuple[int, ...]:
-        found = map(self._known, taken)
-        return tuple(output.record for output in found if output and output.record is not None)
+        tensors = [tensor for tensor in taken if ops.is_tensor(tensor)]
+        found = [output for output in map(self._known, tensors) if output]
+        places = tuple(output.record for output in found if output.record is not None)
+        # Of inputs without records nothing is known but that no other layer made them.
+        partly = len(found) < len(tensors) and not self._inputs_are_recorded
+        return () if partly and set(places) == {-1} else places
 
     def _known(self, tensor: Any) -> _Seen | None:
         output = self._outputs.get(id(tensor))

@@ -184,6 +184,23 @@ def test_each_way_to_an_output_is_judged():
         assert f"{other}2" not in verdict
 
 
+def test_a_way_from_an_input_of_its_own_begins_there():
+    """Also where the layers of another way were called before it."""
+    first, second = keras.Input((32,)), keras.Input((32,))
+    wide = layers.Dense(64, "relu", name="wide")(first)
+    narrow = layers.Dense(8, "relu", name="narrow")(second)
+    outputs = [layers.Dense(6, name="end")(wide), layers.Dense(4, name="other")(narrow)]
+    model = fresh(keras.Model([first, second], outputs))
+    found = diagnose(model, [X, 1e-6 * X], gradients=False)
+    assert found.healthy, found.verdicts  # no layer makes the second input small
+    rows = {row.path: row for row in found}
+    assert rows["narrow"].walk == rows["other"].walk != rows["wide"].walk == rows["end"].walk
+    assert rows["narrow"].low < rows["narrow"].size < rows["narrow"].high < 1e-5
+    parallel = diagnose(model, [X, 1.0 + 1e-3 * X], gradients=False).verdicts
+    assert "inputs are parallel: cosine 1 before any kernel" in parallel
+    assert not any("collapse" in verdict for verdict in parallel)
+
+
 # Orders.
 
 

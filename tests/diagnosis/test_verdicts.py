@@ -109,6 +109,35 @@ def test_an_average_over_positions_is_not_taken_for_a_collapse():
     assert any("averages, and makes the inputs alike" in v for v in diagnosis.verdicts)
 
 
+def test_a_maximum_over_positions_is_not_taken_for_a_collapse():
+    """It is near 4 standard deviations in all channels, whatever the noise in the image is."""
+    stack = [layers.Conv2D(64, 1, name="conv"), layers.GlobalMaxPooling2D(name="pool")]
+    model = fresh(
+        keras.Sequential([keras.Input((128, 128, 3)), *stack, layers.Dense(3)], name="net")
+    )
+    diagnosis = diagnose(model, normal(8, 128, 128, 3))
+    assert diagnosis.healthy, diagnosis.verdicts
+    (remark,) = [v for v in diagnosis.verdicts if "makes the inputs alike" in v]
+    assert remark.startswith("layer 1 (net/pool) pools, and makes the inputs alike: cosine 0.99")
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "softplus"])
+def test_an_offset_that_outweighs_a_small_signal_is_named_with_what_helps(activation):
+    """As behind an embedding, of which Keras draws entries of size 0.03."""
+    stack = [layers.Dense(16, activation, name="squash"), layers.Dense(16, "relu")]
+    model = fresh(keras.Sequential([keras.Input((32,)), *stack, layers.Dense(3)], name="net"))
+    assert diagnose(model, X).healthy
+    against = [v for v in diagnose(model, 0.03 * X).verdicts if "collapse" in v or "apart" in v]
+    value = {"sigmoid": "0.5", "softplus": "0.693"}[activation]
+    assert against[0].endswith(
+        f"layer 1 (net/squash) on, where {activation}(0) = {value} outweighs the signal"
+    )
+    assert against[1] == (
+        "what would keep them apart: a larger signal into net/squash, or an activation that is 0 "
+        "at 0"
+    )
+
+
 def test_death_is_named():
     model = fresh(mlp(6, 16))
     model.layers[3].kernel.assign(ops.zeros((16, 16)))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 from architectures import array
-from random_models import SAMPLES, build
+from random_models import SAMPLES, build, troubles_of
 from scipy import stats
 
 from keras_fracinit import MomentLogger, diagnose, plan, reinitialize
@@ -38,7 +38,7 @@ def test_random_models(seeds, tmp_path):
 
 
 def _alarms(seed, folder):
-    """Checks the model of a seed; returns what the diagnosis has against it, as a list."""
+    """Checks the model of a seed; returns what is said against it without reason, as a list."""
     case = check_training_is_the_same(seed)
     check_saved_models_are_the_same(case, folder / f"{seed}.keras")
     check_every_matrix_is_planned(case.model)
@@ -53,7 +53,9 @@ def _alarms(seed, folder):
     for layer in _linear_layers(case.model):
         if layer.kernel.path in drawn:
             check_outputs(layer, drawn[layer.kernel.path])
-    return [] if found.healthy else [f"seed {seed}, {case.steps}: {found.verdicts}"]
+    if found.healthy or troubles_of(case.model):
+        return []
+    return [f"seed {seed}, {case.steps}: {found.verdicts}"]
 
 
 def check_every_matrix_is_planned(model):
