@@ -100,14 +100,14 @@ class Sampler(NamedTuple):
     """Draws the values of one block.
 
     Attributes:
-        scale: The number that all values are multiplied by.
+        scale: The number that all values are multiplied by, and what else they depend on.
         values: Draws them, as a function of the scale, the type and the seed.
         compiled: The same for a function that JAX compiles, with the same bits; None if they
             would be others.
     """
 
-    scale: float
-    values: Callable[[float, str, Any], Any]
+    scale: float | tuple[float, ...]
+    values: Callable[[Any, str, Any], Any]
     compiled: Callable[[Any, str, Any], Any] | None = None
 
 
@@ -154,10 +154,17 @@ _TRUNCATED = 0.87962566103423978
 
 
 def _truncated_normal(block: Block, variance: float, _: float) -> Sampler:
-    def values(stddev: float, dtype: str, seed: Any) -> Any:
-        return keras.random.truncated_normal(block.shape, 0.0, stddev, dtype, seed)
+    def values(scale: Any, dtype: str, seed: Any) -> Any:
+        return keras.random.truncated_normal(block.shape, 0.0, scale[0], dtype, seed)
 
-    return Sampler(math.sqrt(variance) / _TRUNCATED, values)  # XLA would fold its bounds
+    def compiled(scale: Any, dtype: str, key: Any) -> Any:
+        from jax import random
+
+        # As arguments, because XLA would work out functions of constants, to other bits.
+        stddev, low, high = scale
+        return random.truncated_normal(key, low, high, block.shape, dtype) * stddev
+
+    return Sampler((math.sqrt(variance) / _TRUNCATED, -2.0, 2.0), values, compiled)
 
 
 def _uniform(block: Block, variance: float, _: float) -> Sampler:
