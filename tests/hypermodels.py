@@ -17,10 +17,6 @@ def hyperparameters(**values):
     return hp
 
 
-def array(tensor):
-    return np.asarray(keras.ops.convert_to_numpy(tensor))
-
-
 # Tiny networks: compiling or tracing takes longer than all it saves, except on JAX.
 FAST = {"jit_compile": True} if keras.backend.backend() == "jax" else {"run_eagerly": True}
 

@@ -6,6 +6,7 @@ import re
 import keras
 import numpy as np
 import pytest
+from architectures import array
 
 import keras_fracinit as kf
 from keras_fracinit import diagnose, gain, laws, plan, reinitialize
@@ -15,10 +16,6 @@ from keras_fracinit.laws.smooth import NAMES
 
 layers, ops = keras.layers, keras.ops
 TANH, GELU, LINEAR, RELU = Smooth("tanh"), Smooth("gelu"), laws.Linear(), laws.ReLU()
-
-
-def array(tensor):
-    return np.asarray(ops.convert_to_numpy(tensor))
 
 
 def unit(samples, units, seed=0):

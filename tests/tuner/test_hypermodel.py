@@ -6,10 +6,10 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
+from architectures import array
 from hypermodels import (
     Subclassed,
     X,
-    array,
     dense,
     hyperparameters,
     stack,

@@ -4,7 +4,8 @@ import keras
 import keras_tuner as kt
 import numpy as np
 import pytest
-from hypermodels import FAST, array, hyperparameters
+from architectures import array
+from hypermodels import FAST, hyperparameters
 
 import keras_fracinit as kf
 from keras_fracinit.tuner import FracInitHyperModel, FracMLP, frac_initializer, reference, results

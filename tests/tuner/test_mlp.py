@@ -7,11 +7,11 @@ import sys
 import keras_tuner as kt
 import numpy as np
 import pytest
+from architectures import array
 from hypermodels import (
     DATA,
     X,
     Y,
-    array,
     hyperparameters,
 )
 

@@ -3,6 +3,7 @@
 import keras_tuner as kt
 import numpy as np
 import pytest
+from architectures import array
 from cases import quick
 from hypermodels import (
     DATA,
@@ -10,7 +11,6 @@ from hypermodels import (
     Scripted,
     X,
     Y,
-    array,
     classifier,
     exploding,
     trained_and_scripted,

@@ -5,7 +5,8 @@ import math
 import keras_tuner as kt
 import numpy as np
 import pytest
-from hypermodels import DATA, FAST, TUNERS, Subclassed, X, Y, array, classifier
+from architectures import array
+from hypermodels import DATA, FAST, TUNERS, Subclassed, X, Y, classifier
 
 from keras_fracinit import estimators
 from keras_fracinit.tuner import FracInitHyperModel, results
