@@ -158,8 +158,7 @@ BLOCKS: tuple[Block, ...] = (
     Block(
         "deepest",
         "ReLU, 200 and 1,000 layers",
-        _cells("digits teacher", "relu", (200,), 64, optimizers="adam")
-        + _cells("digits", "relu", (1000,), 64, optimizers="adam"),
+        _cells("digits teacher", "relu", (200, 1000), 64, optimizers="adam"),
         _FEW,
         Settings(steps=500, seeds=3, selection_seeds=3),
     ),

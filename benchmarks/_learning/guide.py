@@ -101,11 +101,8 @@ TABLES: dict[str, Table] = {
     "deepest": Table(
         tuple(
             Column(f"{label}, {depth:,}", f"{_WIDE} and dataset == '{task}' and depth == {depth}")
-            for task, label, depth in (
-                ("digits", "digits", 200),
-                ("teacher", "random network", 200),
-                ("digits", "digits", 1000),
-            )
+            for depth in (200, 1000)
+            for task, label in (("digits", "digits"), ("teacher", "random network"))
         )
     ),
     "forty": Table(
