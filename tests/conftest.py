@@ -60,7 +60,8 @@ ONCE = [
     *(f"project/test_{name}.py" for name in ("contributing", "docs", "formulas", "notebook")),
     "project/test_project_files.py",
 ]
-collect_ignore = [] if BACKEND == "tensorflow" else ONCE
+# This file has no examples, and folders have files of its name, which may be loaded in its place.
+collect_ignore = ["conftest.py", *([] if BACKEND == "tensorflow" else ONCE)]
 # The slow tests of what each backend does in its own way: training, tracing, devices, exports and
 # the memory of draws. All other slow tests run once: what they do with numbers and files is the
 # same everywhere, and the quick ones show on every backend that it gets there.
