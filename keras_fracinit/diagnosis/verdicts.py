@@ -241,9 +241,15 @@ def _parallel(signals: Sequence[Output], known: Any, cure: Cure) -> Iterator[str
             "at 0"
         )
     else:
-        ends = effect_of(first.layer) is Effect.ENDS
-        yield collapse if ends else f"{collapse}, which no scale cures"
+        yield f"{collapse}, which no scale cures" if _is_followed(first.layer) else collapse
         yield cure.text(signals)
+
+
+def _is_followed(layer: Any) -> bool:
+    """Whether theory follows what a layer does, also by the activation that it holds."""
+    activation = getattr(layer, "activation", None)
+    is_known = activation is None or action_of(activation).law is not None
+    return is_known and effect_of(layer) is not Effect.ENDS
 
 
 def _outweighed(signals: Sequence[Output]) -> tuple[str, str] | None:

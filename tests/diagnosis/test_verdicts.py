@@ -138,6 +138,14 @@ def test_an_offset_that_outweighs_a_small_signal_is_named_with_what_helps(activa
     )
 
 
+def test_of_an_activation_without_a_law_it_is_not_said_that_no_scale_helps():
+    stack = [layers.Dense(16, "log_softmax", name="last"), layers.Dense(16, "relu")]
+    model = fresh(keras.Sequential([keras.Input((32,)), *stack, layers.Dense(3)], name="net"))
+    verdicts = diagnose(model, 0.03 * X).verdicts
+    (collapse,) = [v for v in verdicts if v.startswith("inputs collapse")]
+    assert collapse.endswith("from layer 1 (net/last) on")
+
+
 def test_death_is_named():
     model = fresh(mlp(6, 16))
     model.layers[3].kernel.assign(ops.zeros((16, 16)))
