@@ -100,7 +100,7 @@ def plan(model: keras.Model, s: Orders = 1.0, **options: Unpack[PlanOptions]) ->
         mirrored: Whether kernels are mirrored, as far as the model allows: units in pairs, so that
             every moment and every angle is kept at once (see `pairs` of `FracReLU`). The plan says
             for each kernel which form it takes, or why none. `distribution=None` then means
-            orthogonal blocks for them, but for blocks of 2^22 values or more, which are normal.
+            orthogonal blocks for them; blocks of 2^19 values or more keep their own distribution.
             Parameters of normalizations and slopes that would tell the halves apart are reset.
             False (default) draws independent weights.
         taps: "all" (default), or "center" for mirrored convolutions that move no position into

@@ -23,21 +23,25 @@ layers = keras.layers
 _NEUTRAL = {"gamma": 1.0, "beta": 0.0, "scale": 1.0, "moving_mean": 0.0, "moving_variance": 1.0}
 
 
-_LARGE = 2**22  # values of a block
+_LARGE = 2**19  # values of a block
 
 
-def distribution_of(site: KernelSite, form: Form) -> str:
-    """The default distribution of a mirrored kernel: orthogonal blocks, but for very large ones.
+def distribution_of(kernel: Kernel, form: Form) -> str:
+    """The default distribution of a mirrored kernel: orthogonal blocks, but for large ones.
 
-    The decomposition of a block of 2048 x 2048 values takes longer than all other draws of a model
-    together. At such widths d the norm strays under normal weights by `1/sqrt(2 d)` per layer,
-    which is less than 2 %, so that exactness is worth little there.
+    The decomposition of a large block takes longer than all other draws of a model together. At
+    such widths d the norm strays under independent weights by `1/sqrt(2 d)` per layer, a few per
+    cent, so that exactness is worth little there, and the distribution is that of the kernel's own
+    initializer.
     """
+    site = kernel.site
     if site.variable is None or form.pairs is None:
         return "orthogonal"
     doubled = (2 if form.takes_pairs else 1) * (2 if form.makes_pairs else 1)
-    large = math.prod(site.shape) >= _LARGE * doubled
-    return "untruncated_normal" if large else "orthogonal"
+    if math.prod(site.shape) < _LARGE * doubled:
+        return "orthogonal"
+    own = None if kernel.alpha is not None else kernel.distribution
+    return own or "untruncated_normal"
 
 
 def law_in(form: Form, kernel: Kernel, training: bool) -> Law:

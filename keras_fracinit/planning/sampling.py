@@ -86,7 +86,7 @@ def initializer_like(kernel: Kernel, s: float, form: Form = PLAIN, seed: int | N
     if form.pairs is not None:
         law = law_in(form, kernel, training=False)
         if getattr(kernel.site.initializer, "pairs", None) is None:
-            weights = {"distribution": distribution_of(kernel.site, form)}
+            weights = {"distribution": distribution_of(kernel, form)}
     return initializer_of(kernel.site, law, s, form, seed=seed, **weights)
 
 

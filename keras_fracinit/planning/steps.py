@@ -160,7 +160,7 @@ def _step(
     before = root_mean_square(site.variable)
     own = kernel.distribution, kernel.alpha
     if form.pairs is not None:
-        own = distribution_of(site, form), None
+        own = distribution_of(kernel, form), None
         law = law_in(form, kernel, options.dropout)
     distribution, alpha = (options.distribution, options.alpha) if options.distribution else own
     # Pairs have no operating point.

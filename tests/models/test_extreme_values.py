@@ -8,6 +8,7 @@ import pytest
 from measurements import ORDERS, cells, measure
 
 from keras_fracinit.models import Data, Measurement, Request
+from keras_fracinit.models.weight_statistics import root_mean_square
 
 
 def constant(value, dtype):
@@ -65,3 +66,13 @@ def test_a_dead_layer_is_recorded_as_such():
     assert measured["zeros", None][0] == pytest.approx(1)
     assert measured["s_scale", 1.0][0] == 0
     assert math.isnan(measured["log_norm_mean", None][0])
+
+
+@pytest.mark.parametrize("size", [5, 256, 1000])
+@pytest.mark.parametrize("scale", [1.0, 1e-25, 1e25, 0.0, np.inf, np.nan])
+def test_the_root_mean_square_of_weights_of_any_size(scale, size):
+    values = (np.random.default_rng(0).normal(size=size) * scale).astype("float32")
+    values[: size // 2] *= 1e-8  # rows of their own size
+    expected = np.sqrt(np.mean(values.astype("float64") ** 2))
+    found = root_mean_square(keras.Variable(values))
+    np.testing.assert_allclose(found, expected, rtol=1e-7)

@@ -11,6 +11,7 @@ from cases import WEIGHTS, quick
 from mirrorable import UNPAIRED, behind, dense, stack
 from mirroring import assert_keeps_sums, called, kernels, trained
 
+from keras_fracinit import FracReLU
 from keras_fracinit.planning import plan, reinitialize, steps
 
 layers = keras.layers
@@ -176,3 +177,21 @@ def test_bad_input_is_named(options, error, message):
     with pytest.raises(error, match=message):
         reinitialize(model, **options)
     assert equal(weights(model), before)
+
+
+@pytest.mark.parametrize(
+    ("initializer", "expected"),
+    [
+        ("he_normal", "truncated_normal"),
+        ("glorot_uniform", "uniform"),
+        ("zeros", "untruncated_normal"),
+        (FracReLU(s=1.0, distribution="stable", alpha=1.5), "untruncated_normal"),
+    ],
+    ids=str,
+)
+def test_blocks_too_large_to_decompose_keep_their_own_distribution(initializer, expected):
+    """A block of 750 x 750 values; that of 16 x 750 is orthogonal."""
+    stack = [layers.Dense(1500, "relu", kernel_initializer=initializer) for _ in range(2)]
+    model = keras.Sequential([keras.Input((16,)), *stack, layers.Dense(4)])
+    distributions = [change.distribution for change in kernels(plan(model, mirrored=True))]
+    assert distributions == ["orthogonal", expected, "orthogonal"]
