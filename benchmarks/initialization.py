@@ -80,8 +80,8 @@ def draw_mirrored_kernels() -> None:
 def reinitialize_models() -> None:
     """Re-initializes whole models, mirrored and unmirrored, from the same distribution.
 
-    The QR decompositions of orthogonal kernels of VGG16 take minutes, on both sides. None stands for
-    the defaults: mirrored orthogonal, but for large blocks, and the distribution of Keras.
+    The QR decompositions of orthogonal kernels of VGG16 take minutes, on both sides. None stands
+    for the defaults: mirrored orthogonal, but for large blocks, and the distribution of Keras.
     """
     for name, build, distribution in (
         ("VGG16", partial(keras.applications.VGG16, weights=None), None),
@@ -92,8 +92,8 @@ def reinitialize_models() -> None:
         call = partial(reinitialize, build(), seed=0, distribution=distribution)
         (ours, theirs), ratio = in_turn(partial(call, mirrored=True), call, 3)[1:]
         console.print(
-            f"{name}, {distribution or 'defaults'}: reinitialize(mirrored=True) {ours:.2f} s, reinitialize() "
-            f"{theirs:.2f} s (medians of 3), ratio {ratio:.3f}."
+            f"{name}, {distribution or 'defaults'}: reinitialize(mirrored=True) {ours:.2f} s, "
+            f"reinitialize() {theirs:.2f} s (medians of 3), ratio {ratio:.3f}."
         )
 
 
