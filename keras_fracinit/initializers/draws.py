@@ -116,8 +116,10 @@ def _sample_of(sampler: Sampler, block: Block) -> Callable[[str, Any], Any]:
     scale, values, compiled = sampler
     if block.is_kernel:
         return functools.partial(values, scale)
-    fill = filler_of(block)
-    if compiled is None or keras.backend.backend() != "jax":
+    fill, backend = filler_of(block), keras.backend.backend()
+    if backend in ("tensorflow", "torch"):
+        return lambda dtype, seed: fill(values(scale, dtype, _key_of(seed)))
+    if compiled is None or backend != "jax":
         return lambda dtype, seed: fill(values(scale, dtype, seed))
     import jax
 
@@ -131,6 +133,28 @@ def _sample_of(sampler: Sampler, block: Block) -> Callable[[str, Any], Any]:
         return fill(draw(scale, dtype, key))
 
     return sample
+
+
+class _Key(keras.random.SeedGenerator):  # type: ignore[misc]  # Keras has no types
+    """A seed as the samplers of TensorFlow or torch take it, which Keras makes in far more time.
+
+    It is for one draw: its state does not move, and there is no variable in it.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._key: Any = (seed, 0)
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            self._key = tf.constant(self._key, "int32")
+
+    def next(self, ordered: bool = True) -> Any:
+        return self._key
+
+
+def _key_of(seed: Any) -> Any:
+    """The key of an integer that Keras would take as it is; any other seed is left to Keras."""
+    return _Key(seed) if isinstance(seed, int) and 0 <= seed < 2**31 - 2 else seed
 
 
 # As keras.initializers.VarianceScaling draws them, to the last bit.

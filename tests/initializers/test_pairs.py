@@ -204,6 +204,15 @@ def test_without_a_seed_every_draw_is_new(form):
     np.testing.assert_array_equal(*seeded)
 
 
+@pytest.mark.parametrize("seed", [0, 10**9, 2**31 - 3, 2**31 - 2, 2**31, 2**32 - 1], ids=str)
+def test_every_integer_seeds_a_block_as_it_seeds_an_unpaired_draw(seed):
+    for distribution in ("untruncated_normal", "truncated_normal", "uniform", "orthogonal"):
+        options = {"s": 0.8, "seed": seed}
+        kernel = kf.FracReLU(pairs="both", distribution=distribution, **options)((6, 8))
+        block = exact(unpaired("both", distribution, **options)((3, 4), "float32"))
+        np.testing.assert_array_equal(exact(kernel), mirrored(block, "both", 0, 1))
+
+
 @pytest.mark.skipif(BACKEND == "torch", reason="torch does not trace.")
 @pytest.mark.parametrize("options", quick(TAPS, *(x for x in OPTIONS if x is not TAPS)), ids=str)
 def test_a_traced_draw_has_the_same_bits(options):
