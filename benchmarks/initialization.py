@@ -41,7 +41,7 @@ def draw_kernels() -> None:
     for name in ("distribution", "shape", "ours", "Keras", "ratio"):
         table.add_column(name, justify="left" if name == "distribution" else "right")
     for distribution in ("untruncated_normal", "truncated_normal", "uniform", "orthogonal"):
-        # From one seed, as Keras draws whatever it is given: numbers that are new take longer.
+        # From one seed on both sides: new numbers take longer than the same ones again.
         ours = FracReLU(distribution=distribution, seed=0)
         if distribution == "orthogonal":
             theirs = keras.initializers.Orthogonal(seed=0)

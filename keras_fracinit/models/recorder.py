@@ -169,10 +169,9 @@ class Recorder:
 
     def _entry(self, layer: Any, path: str, taken: list[Any]) -> Any:
         """Reduces the first signal among the inputs of a layer, none of which a layer returned."""
-        known = [output for output in map(self._known, taken) if output]
-        if not self._inputs_are_recorded:
-            known = [output for output in known if output.record != -1]
-        if self.reduce_entry is None or known:
+        known = (output for output in map(self._known, taken) if output)
+        recorded = any(self._inputs_are_recorded or output.record != -1 for output in known)
+        if self.reduce_entry is None or recorded:
             return None
         first = next((t for t in taken if self._is_signal("activations", layer, path, t)), None)
         return None if first is None else self.reduce_entry(first)
